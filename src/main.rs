@@ -1,0 +1,2 @@
+//! pktlab
+fn main() {}
