@@ -1,0 +1,154 @@
+//! `struct net_device`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sim_core::PortNo;
+
+use crate::addr::Mac;
+use crate::provenance::ProvId;
+
+/// A device of a namespace. Never reused: a deleted device keeps its slot, so that records can name it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DevId(pub u16);
+
+impl DevId {
+    /// No device.
+    pub const NONE: DevId = DevId(u16::MAX);
+}
+
+/// What a device is. A closed set.
+#[derive(Debug)]
+pub enum DeviceKind {
+    /// `lo`.
+    Loopback,
+    /// A veth, or the end of a cable: what it sends goes out of a port of the namespace.
+    Veth,
+    /// A bridge.
+    Bridge,
+}
+
+/// An address of a device (`struct in_ifaddr`, `struct inet6_ifaddr`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IfAddr {
+    /// The address itself.
+    pub address: IpAddr,
+    /// The far end of a point-to-point address, else the address.
+    pub peer: IpAddr,
+    /// Length of its prefix.
+    pub prefix_len: u8,
+    /// `RT_SCOPE_*`: 0 global, 253 link, 254 host.
+    pub scope: u8,
+    /// Of the same prefix as an earlier one.
+    pub secondary: bool,
+    /// Broadcast address, if set.
+    pub broadcast: Option<IpAddr>,
+    /// Who set it.
+    pub prov: ProvId,
+}
+
+/// A device.
+#[derive(Debug)]
+pub struct Device {
+    /// Its slot.
+    pub id: DevId,
+    /// Its number, as `ip` shows it.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its link-layer address.
+    pub mac: Mac,
+    /// Its MTU, in bytes, without the link-layer header.
+    pub mtu: u32,
+    /// `IFF_UP`: set by the administrator.
+    pub up: bool,
+    /// Whether there is somebody at the other end (`IFF_LOWER_UP`).
+    pub carrier: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<DevId>,
+    /// Where its link is plugged in.
+    pub port: Option<PortNo>,
+    /// Its addresses, in the order in which they were added (IPv4) or as the kernel sorts them (IPv6).
+    pub addrs: Vec<IfAddr>,
+    /// Whether it was deleted, or moved to another namespace.
+    pub gone: bool,
+    /// Who made it.
+    pub prov: ProvId,
+}
+
+/// The devices of a namespace, by slot, name and port.
+#[derive(Debug, Default)]
+pub struct Devices {
+    slots: Vec<Device>,
+    by_name: BTreeMap<Arc<str>, DevId>,
+    by_port: Vec<DevId>,
+}
+
+impl Devices {
+    /// Adds a device; its `id` and `ifindex` are set here. The name must be free.
+    pub(crate) fn add(&mut self, mut device: Device) -> DevId {
+        let id = DevId(self.slots.len() as u16);
+        device.id = id;
+        device.ifindex = u32::from(id.0) + 1;
+        self.by_name.insert(device.name.clone(), id);
+        if let Some(port) = device.port {
+            let at = port.0 as usize;
+            if self.by_port.len() <= at {
+                self.by_port.resize(at + 1, DevId::NONE);
+            }
+            self.by_port[at] = id;
+        }
+        self.slots.push(device);
+        id
+    }
+
+    /// The device of a name, if there is one now.
+    pub fn named(&self, name: &str) -> Option<DevId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The device at a port.
+    pub(crate) fn at_port(&self, port: PortNo) -> Option<DevId> {
+        self.by_port.get(port.0 as usize).copied().filter(|&id| id != DevId::NONE)
+    }
+
+    /// A port number that no device has had.
+    pub(crate) fn free_port(&self) -> PortNo {
+        PortNo(self.by_port.len() as u16)
+    }
+
+    /// A device, also one that is gone. `id` must be one that this namespace gave out.
+    pub fn get(&self, id: DevId) -> &Device {
+        &self.slots[id.0 as usize]
+    }
+
+    /// A device, to be changed.
+    pub(crate) fn get_mut(&mut self, id: DevId) -> &mut Device {
+        &mut self.slots[id.0 as usize]
+    }
+
+    /// Those that are there, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Device> {
+        self.slots.iter().filter(|device| !device.gone)
+    }
+
+    /// Takes a device out; its slot stays, so that records can name it.
+    pub(crate) fn remove(&mut self, id: DevId) {
+        let device = &mut self.slots[id.0 as usize];
+        device.gone = true;
+        self.by_name.remove(&device.name);
+        if let Some(port) = device.port {
+            self.by_port[port.0 as usize] = DevId::NONE;
+        }
+    }
+
+    /// Gives a device another name, which must be free.
+    pub(crate) fn rename(&mut self, id: DevId, name: &str) {
+        let old = std::mem::replace(&mut self.slots[id.0 as usize].name, name.into());
+        self.by_name.remove(&old);
+        self.by_name.insert(name.into(), id);
+    }
+}

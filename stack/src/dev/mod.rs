@@ -1,0 +1,3 @@
+//! Devices: what frames come in through and go out of.
+
+pub mod device;
