@@ -13,7 +13,7 @@ use k8s_openapi::api::{apps, batch, core, discovery, networking};
 use serde::de::DeserializeOwned;
 
 use crate::api::{Objects, WorkloadKind};
-use crate::error::{InputError, Pos};
+use crate::error::{InputError, Origin};
 use crate::report::{Effect, LoadReport, Note, ObjectReport};
 use crate::yaml::{self, Limits, Node, Value};
 
@@ -211,7 +211,7 @@ impl Decoder {
     fn take<T: DeserializeOwned>(
         &mut self,
         doc: Doc<'_>,
-        keep: impl FnOnce(&mut Manifests, T, &Place<'_>, &mut Collected) -> Option<Pos>,
+        keep: impl FnOnce(&mut Manifests, T, &Place<'_>, &mut Collected) -> Option<Origin>,
     ) {
         let Some(value) = self.typed::<T>(doc) else { return };
         let place = Place::new(doc.file, doc.node);
@@ -220,7 +220,7 @@ impl Decoder {
         self.errors.extend(collected.errors.into_iter().map(|error| error.quote(doc.text)));
         let mut report = self.report_of(doc, Effect::Used);
         report.unused = collected.unused;
-        let again = earlier.map(|pos| format!("{report} is defined again; this one replaces the one of line {}", pos.line));
+        let again = earlier.map(|at| format!("{report} is defined again; this one replaces the one at {at}"));
         let file = self.manifests.report.file(doc.file);
         file.objects.push(report);
         if let Some(text) = again {
@@ -298,12 +298,11 @@ fn complete(doc: Doc<'_>) -> Option<Node> {
 }
 
 /// Keeps an object; one of the same name is replaced, and its place returned.
-fn replace<T>(objects: &mut Vec<T>, object: T, meta: fn(&T) -> &crate::api::Meta) -> Option<Pos> {
+fn replace<T>(objects: &mut Vec<T>, object: T, meta: fn(&T) -> &crate::api::Meta) -> Option<Origin> {
     match objects.iter().position(|have| meta(have).key() == meta(&object).key()) {
         Some(index) => {
-            let pos = meta(&objects[index]).origin.pos;
-            objects[index] = object;
-            Some(pos)
+            let replaced = std::mem::replace(&mut objects[index], object);
+            Some(meta(&replaced).origin.clone())
         }
         None => {
             objects.push(object);
@@ -312,13 +311,12 @@ fn replace<T>(objects: &mut Vec<T>, object: T, meta: fn(&T) -> &crate::api::Meta
     }
 }
 
-fn keep_workload(manifests: &mut Manifests, made: crate::api::Workload) -> Option<Pos> {
+fn keep_workload(manifests: &mut Manifests, made: crate::api::Workload) -> Option<Origin> {
     let workloads = &mut manifests.objects.workloads;
     match workloads.iter().position(|have| have.kind == made.kind && have.meta.key() == made.meta.key()) {
         Some(index) => {
-            let pos = workloads[index].meta.origin.pos;
-            workloads[index] = made;
-            Some(pos)
+            let replaced = std::mem::replace(&mut workloads[index], made);
+            Some(replaced.meta.origin)
         }
         None => {
             workloads.push(made);

@@ -8,15 +8,29 @@
 //! - [`decode`]: documents to objects; which kinds have an effect.
 //! - [`report`]: what was read, and what of it has no effect.
 //! - [`api`]: the objects as pktlab uses them.
-//! - [`controllers`]: what the control plane does before a packet flows.
+//! - [`config`]: how a cluster is set up, under the names of its owners' flags.
+//! - [`controllers`]: what the control plane does before a packet flows; [`ipam`] gives out addresses.
+//! - [`cluster`]: [`Cluster`], the result: nodes, pods, Services, slices, all filled in.
+//! - [`resolv`]: what a pod's resolver is told.
 //!
 //! Deliberately elsewhere: how a packet is processed is in `pktlab-stack`; this crate never touches one. It is a pure
 //! function from objects to commands.
 
 pub mod api;
+pub mod cluster;
+pub mod config;
 pub mod controllers;
 pub mod decode;
 pub mod error;
+pub mod ipam;
 pub mod report;
+pub mod resolv;
 pub mod source;
 pub mod yaml;
+
+pub use cluster::{Cluster, ClusterNode, ClusterPod, PodState};
+pub use config::ClusterConfig;
+pub use decode::Manifests;
+pub use error::{InputError, InputErrors, Origin, Pos};
+pub use report::LoadReport;
+pub use source::{load_paths, load_text};

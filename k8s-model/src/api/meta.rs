@@ -19,6 +19,8 @@ pub struct Meta {
     pub owner: Option<Owner>,
     /// Whether `deletionTimestamp` is set: it is going away.
     pub deleting: bool,
+    /// Whether it has a `uid`: it was read from a running cluster, which has accepted it.
+    pub live: bool,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -42,6 +44,7 @@ impl Meta {
             annotations: BTreeMap::new(),
             owner: None,
             deleting: false,
+            live: false,
             origin: Origin::made(by),
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn cluster_scoped(meta: ObjectMeta, at: &Place<'_>, collected: &mut C
         annotations: meta.annotations.unwrap_or_default(),
         owner: owner.map(|owner| Owner { kind: owner.kind, name: owner.name }),
         deleting: meta.deletion_timestamp.is_some(),
+        live: meta.uid.is_some_and(|uid| !uid.is_empty()),
         origin: at.origin(),
     }
 }

@@ -205,7 +205,7 @@ metadata: {name: a}
         warnings,
         [
             (3, "unknown field of Namespace: did you mean `labels`?"),
-            (5, "Namespace a is defined again; this one replaces the one of line 1"),
+            (5, "Namespace a is defined again; this one replaces the one at t.yaml:1"),
         ]
     );
     assert_eq!(manifests.objects.namespaces.len(), 1);
