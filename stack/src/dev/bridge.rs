@@ -1,0 +1,1 @@
+//! A bridge: learning, flooding, its forwarding database (`net/bridge`).

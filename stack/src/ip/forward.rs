@@ -1,0 +1,1 @@
+//! Through this namespace: `ip_forward`, `ip6_forward`.

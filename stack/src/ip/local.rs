@@ -1,0 +1,1 @@
+//! To this namespace: `ip_local_deliver`, `ip6_input`.
