@@ -1,1 +1,4 @@
-//! scenarios
+//! Scenario files, questions, expectations and explanations.
+
+pub mod render;
+pub mod trace;
