@@ -11,6 +11,8 @@ use crate::ipam;
 
 /// More nodes than this are refused.
 const MAX_NODES: usize = 5_000;
+/// Delay of a node's cable unless it is set: 50 µs.
+const NODE_LINK_DELAY_NS: u64 = 50_000;
 /// The API server refuses Service ranges with more host bits.
 const MAX_SERVICE_HOST_BITS: u8 = 20;
 
@@ -55,6 +57,10 @@ pub struct ClusterConfig {
     pub node_network: Vec<IpNet>,
     /// `clusterDomain` of the kubelet.
     pub cluster_domain: String,
+    /// Delay of the cable of each node, in nanoseconds.
+    pub node_link_delay_ns: u64,
+    /// Names of the world outside and their addresses: what upstream DNS servers are taken to know.
+    pub outside_names: Vec<(String, Vec<IpAddr>)>,
 }
 
 impl Default for ClusterConfig {
@@ -80,6 +86,8 @@ impl Default for ClusterConfig {
             service_node_port_range: (30_000, 32_767),
             node_network: vec![v4(172, 18, 0, 0, 16)],
             cluster_domain: "cluster.local".to_owned(),
+            node_link_delay_ns: NODE_LINK_DELAY_NS,
+            outside_names: crate::outside::default_names(),
         }
     }
 }
