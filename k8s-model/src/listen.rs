@@ -48,8 +48,11 @@ pub fn listeners(cluster: &Cluster, assumptions: &mut Vec<String>) -> Vec<Listen
             let name = if guess.container.is_empty() { "container" } else { guess.container };
             let server = Server { name: name.into(), bind: any, port, l4, service, transparent: false };
             let proto = if l4 == L4::Tcp { "TCP" } else { "UDP" };
-            let assumption =
-                format!("pod {} listens on {proto} port {port} and {what}, since {}", pod.meta.full_name(), guess.reasons.join(", "));
+            let assumption = format!(
+                "pod {} listens on {proto} port {port} and {what}, since {}",
+                pod.meta.full_name(),
+                guess.reasons.join(", ")
+            );
             result.add(&netns, server, assumption, assumptions);
         }
     }
@@ -124,7 +127,13 @@ fn pod_ports<'a>(pod: &'a ClusterPod, services: &[&KubeService], assumptions: &m
     };
     for container in &pod.spec.containers {
         for port in &container.ports {
-            add(container, port.protocol, port.port, format!("container {} names it ({})", container.name, port.origin), assumptions);
+            add(
+                container,
+                port.protocol,
+                port.port,
+                format!("container {} names it ({})", container.name, port.origin),
+                assumptions,
+            );
         }
         for probe in &container.probes {
             let port = match &probe.port {
@@ -182,7 +191,8 @@ fn node_listeners(cluster: &Cluster, node: &ClusterNode, result: &mut Listeners,
     let ok = || Service::Http(Arc::new(health_site(200, "ok".to_owned(), "text/plain; charset=utf-8")));
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let name = &node.name;
-    let tls = |who: &str, port: u16| format!("{who} on {name} takes connections on port {port} and answers nothing: TLS is not modelled");
+    let tls =
+        |who: &str, port: u16| format!("{who} on {name} takes connections on port {port} and answers nothing: TLS is not modelled");
     if node.control_plane {
         result.add(name, server("kube-apiserver", any, 6443, Service::Sink), tls("kube-apiserver", 6443), assumptions);
     }
@@ -194,7 +204,8 @@ fn node_listeners(cluster: &Cluster, node: &ClusterNode, result: &mut Listeners,
         let checked = service.kind == ServiceType::LoadBalancer && service.external_policy == Policy::Local;
         if checked && service.health_check_node_port > 0 {
             let (site, local) = service_health(cluster, node, service);
-            let assumption = format!("kube-proxy on {name} reports {local} local endpoints of Service {}", service.meta.full_name());
+            let assumption =
+                format!("kube-proxy on {name} reports {local} local endpoints of Service {}", service.meta.full_name());
             let port = service.health_check_node_port;
             result.add(name, server("kube-proxy", any, port, Service::Http(Arc::new(site))), assumption, assumptions);
         }

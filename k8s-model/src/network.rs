@@ -270,9 +270,10 @@ impl Planner<'_> {
         let cluster = self.cluster;
         let family = crate::ipam::family(&ip);
         let local = service.external_policy == crate::api::service::Policy::Local;
-        let slices = cluster.slices.iter().filter(|slice| {
-            slice.meta.namespace == service.meta.namespace && slice.service == service.meta.name
-        });
+        let slices = cluster
+            .slices
+            .iter()
+            .filter(|slice| slice.meta.namespace == service.meta.namespace && slice.service == service.meta.name);
         let endpoints: Vec<_> = slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.is_ready()).collect();
         let has_endpoint = |node: &&ClusterNode| endpoints.iter().any(|one| one.node_name.as_ref() == Some(&node.name));
         let of_family = || cluster.nodes.iter().filter(|node| node.ip(family).is_some());
@@ -420,9 +421,8 @@ impl Plan {
         for ns in &self.namespaces {
             network.add_netns(&ns.name).map_err(|errno| ApplyError::Namespace(ns.name.clone(), errno))?;
         }
-        let named = |network: &Network, name: &str| {
-            network.named(name).ok_or_else(|| ApplyError::Namespace(name.to_owned(), Errno::NoEnt))
-        };
+        let named =
+            |network: &Network, name: &str| network.named(name).ok_or_else(|| ApplyError::Namespace(name.to_owned(), Errno::NoEnt));
         for link in &self.links {
             let prov = network.provenances.intern(link.prov.clone());
             let (a, b) = (named(network, &link.a.0)?, named(network, &link.b.0)?);

@@ -101,7 +101,9 @@ fn kubelet(family: u8) -> RuleText {
     for line in ["*mangle", ":KUBE-IPTABLES-HINT - [0:0]", ":KUBE-KUBELET-CANARY - [0:0]", "COMMIT"] {
         text.line(&prov, &[line]);
     }
-    for line in ["*nat", ":KUBE-KUBELET-CANARY - [0:0]", "COMMIT", "*filter", ":KUBE-KUBELET-CANARY - [0:0]", ":KUBE-FIREWALL - [0:0]"] {
+    for line in
+        ["*nat", ":KUBE-KUBELET-CANARY - [0:0]", "COMMIT", "*filter", ":KUBE-KUBELET-CANARY - [0:0]", ":KUBE-FIREWALL - [0:0]"]
+    {
         text.line(&prov, &[line]);
     }
     if family == 4 {

@@ -70,7 +70,10 @@ pub fn servers(cluster: &Cluster, any: IpAddr) -> Vec<(Server, String)> {
     vec![
         (server("dockerd", 53, L4::Udp, Service::Dns(zones.clone())), dns.clone()),
         (server("dockerd", 53, L4::Tcp, Service::Dns(zones)), dns),
-        (server("web", 80, L4::Tcp, Service::Http(site)), "the world outside answers HTTP on port 80 of all its addresses".to_owned()),
+        (
+            server("web", 80, L4::Tcp, Service::Http(site)),
+            "the world outside answers HTTP on port 80 of all its addresses".to_owned(),
+        ),
         (
             server("web", 443, L4::Tcp, Service::Sink),
             "the world outside takes connections on port 443 of all its addresses; TLS is not modelled".to_owned(),

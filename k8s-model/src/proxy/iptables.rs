@@ -405,7 +405,8 @@ impl Writer<'_> {
         for (place, &index) in members.iter().enumerate() {
             let endpoint = &rules.endpoints[index];
             let left = members.len() - place;
-            let chance = if left > 1 { format!("-m statistic --mode random --probability {}", probability(left)) } else { String::new() };
+            let chance =
+                if left > 1 { format!("-m statistic --mode random --probability {}", probability(left)) } else { String::new() };
             self.nat.line(prov, &["-A", chain, &comment(self.large, endpoint), &chance, "-j", &endpoint.chain]);
         }
     }

@@ -127,11 +127,8 @@ fn source_range(text: &str) -> Option<IpNet> {
         let digits = part.trim_start_matches('0');
         if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }
     };
-    let address = if address.contains(':') {
-        address.to_owned()
-    } else {
-        address.split('.').map(sloppy).collect::<Vec<_>>().join(".")
-    };
+    let address =
+        if address.contains(':') { address.to_owned() } else { address.split('.').map(sloppy).collect::<Vec<_>>().join(".") };
     format!("{address}/{length}").parse::<IpNet>().ok().map(|range| range.trunc())
 }
 
