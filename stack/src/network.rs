@@ -5,11 +5,20 @@ use std::sync::Arc;
 
 use sim_core::{LinkConfig, LinkId, NodeId, PacketId, Sim, TraceMode};
 
+use crate::addr::Mac;
 use crate::app::{self, AppId, Client, Server};
-use crate::command::{Command, CommandError};
+use crate::command::addr::AddrCommand;
+use crate::command::apply::{device, failed, kernel, unsupported};
+use crate::command::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
+use crate::command::show::{self, Peer, Peers};
+use crate::command::{self, Command, CommandError, IpCommand, rtnetlink};
+use crate::dev::device::{DevId, DeviceKind};
+use crate::dev::{admin, dev_queue_xmit};
 use crate::errno::Errno;
 use crate::netns::Netns;
 use crate::provenance::{ProvId, Provenances};
+use crate::skb::{PktType, Skb};
+use crate::trace::{Record, cause};
 
 /// A network of namespaces.
 #[derive(Debug)]
@@ -61,8 +70,53 @@ impl Network {
     /// # Errors
     /// `Exist` where a name is taken in its namespace.
     pub fn join(&mut self, a: (NodeId, &str), b: (NodeId, &str), config: LinkConfig, prov: ProvId) -> Result<LinkId, Errno> {
-        let _ = (a, b, config, prov);
-        Err(Errno::OpNotSupp)
+        let taken = |(ns, name): (NodeId, &str)| self.netns(ns).devices.named(name).is_some();
+        if taken(a) || taken(b) || a == b {
+            return Err(Errno::Exist);
+        }
+        // As veth_newlink: the peer comes first.
+        let far = admin::add(self.sim.node_mut(b.0), b.1, DeviceKind::Veth, prov)?;
+        let near = admin::add(self.sim.node_mut(a.0), a.1, DeviceKind::Veth, prov)?;
+        self.plug((a.0, near), (b.0, far), config)
+    }
+
+    /// Puts a link between the ports of two devices.
+    fn plug(&mut self, a: (NodeId, DevId), b: (NodeId, DevId), config: LinkConfig) -> Result<LinkId, Errno> {
+        let port = |(ns, dev): (NodeId, DevId)| self.netns(ns).devices.get(dev).port.map(|port| (ns, port)).ok_or(Errno::OpNotSupp);
+        let (near, far) = (port(a)?, port(b)?);
+        Ok(self.sim.connect(near, far, config))
+    }
+
+    /// The other end of a veth or cable.
+    pub fn peer(&self, ns: NodeId, dev: DevId) -> Option<(NodeId, DevId)> {
+        let port = self.netns(ns).devices.get(dev).port?;
+        let link = self.sim.link_at(ns, port)?;
+        let (far, far_port) = self.sim.link_ends(link).into_iter().find(|&end| end != (ns, port))?;
+        self.netns(far).devices.at_port(far_port).map(|dev| (far, dev))
+    }
+
+    /// The link at a device, where it is a veth or the end of a cable.
+    pub fn link_of(&self, ns: NodeId, dev: DevId) -> Option<LinkId> {
+        self.netns(ns).devices.get(dev).port.and_then(|port| self.sim.link_at(ns, port))
+    }
+
+    /// Takes a link up or down, as one that pulls a cable does: both ends lose or gain their carrier.
+    pub fn set_link_up(&mut self, link: LinkId, up: bool) {
+        self.sim.set_link_up(link, up);
+        let [(ns, port), _] = self.sim.link_ends(link);
+        if let Some(dev) = self.netns(ns).devices.at_port(port) {
+            self.update_carrier(ns, dev);
+        }
+    }
+
+    /// `veth_open`, `veth_close`: both ends have a carrier while both are up and the link is.
+    fn update_carrier(&mut self, ns: NodeId, dev: DevId) {
+        let Some(far) = self.peer(ns, dev) else { return };
+        let link_up = self.link_of(ns, dev).is_some_and(|link| self.sim.link_is_up(link));
+        let carrier = link_up && [(ns, dev), far].iter().all(|&(ns, dev)| self.netns(ns).devices.get(dev).up);
+        for (ns, dev) in [(ns, dev), far] {
+            self.sim.with(ns, |netns, cx| admin::set_carrier(netns, cx, dev, carrier));
+        }
     }
 
     /// Runs a command in a namespace, and returns what the tool would have printed to standard output.
@@ -70,8 +124,194 @@ impl Network {
     /// # Errors
     /// What the tool would have printed to standard error, and its exit code.
     pub fn apply(&mut self, ns: NodeId, command: &Command, prov: ProvId) -> Result<String, CommandError> {
-        let _ = (ns, command, prov);
-        Err(CommandError { message: String::new(), exit: 1, place: None, unsupported: true })
+        match command {
+            Command::Ip(IpCommand::Link(LinkCommand::Add(new))) => self.add_link(ns, new, prov).map(|()| String::new()),
+            Command::Ip(IpCommand::Link(LinkCommand::Delete { dev })) => self.delete_link(ns, dev).map(|()| String::new()),
+            Command::Ip(IpCommand::Link(LinkCommand::Set(set))) => self.set_link(ns, set).map(|()| String::new()),
+            Command::Ip(IpCommand::Link(LinkCommand::Show { dev })) => show::links(self.netns(ns), &self.peers(ns), dev.as_deref()),
+            Command::Ip(IpCommand::Addr(AddrCommand::Show(select))) => show::addresses(self.netns(ns), &self.peers(ns), select),
+            other => self.sim.with(ns, |netns, cx| command::apply(netns, cx, other, prov)),
+        }
+    }
+
+    /// The other ends of the veths of a namespace, for a listing.
+    fn peers(&self, ns: NodeId) -> Peers {
+        let mut peers = Peers::new();
+        for device in self.netns(ns).devices.iter() {
+            let Some((far, dev)) = self.peer(ns, device.id) else { continue };
+            let peer = self.netns(far).devices.get(dev);
+            let netns = (far != ns).then(|| self.sim.name(far).to_owned());
+            peers.insert(device.id, Peer { netns, name: peer.name.to_string(), ifindex: peer.ifindex, up: peer.up });
+        }
+        peers
+    }
+
+    /// The namespace that a command names, or the one that it runs in.
+    fn resolve(&self, here: NodeId, netns: Option<&str>) -> Result<NodeId, CommandError> {
+        match netns {
+            None => Ok(here),
+            Some(name) => self
+                .named(name)
+                .ok_or_else(|| failed(255, format!("Error: argument \"{name}\" is wrong: Invalid \"netns\" value\n"))),
+        }
+    }
+
+    fn add_link(&mut self, ns: NodeId, new: &NewLink, prov: ProvId) -> Result<(), CommandError> {
+        let home = self.resolve(ns, new.end.netns.as_deref())?;
+        match &new.kind {
+            NewKind::Veth(peer) => {
+                let far = self.resolve(ns, peer.netns.as_deref())?;
+                self.join((home, &new.end.name), (far, &peer.name), LinkConfig::default(), prov).map_err(rtnetlink)?;
+                self.equip(far, peer)?;
+                self.equip(home, &new.end)
+            }
+            NewKind::Bridge(options) => {
+                bridge_options(options)?;
+                admin::add(self.sim.node_mut(home), &new.end.name, bridge_kind(), prov).map_err(rtnetlink)?;
+                self.equip(home, &new.end)
+            }
+            NewKind::Dummy => Err(unsupported("dummy devices")),
+        }
+    }
+
+    /// What was asked of a new device beyond its type.
+    fn equip(&mut self, ns: NodeId, end: &LinkEnd) -> Result<(), CommandError> {
+        let dev = device(self.netns(ns), &end.name)?;
+        if let Some(mac) = end.mac {
+            self.set_mac(ns, dev, mac)?;
+        }
+        if let Some(mtu) = end.mtu {
+            self.set_mtu(ns, dev, mtu)?;
+        }
+        if end.up {
+            self.set_up(ns, dev, true);
+        }
+        Ok(())
+    }
+
+    fn set_mac(&mut self, ns: NodeId, dev: DevId, mac: Mac) -> Result<(), CommandError> {
+        if mac.is_multicast() || mac == Mac::ZERO {
+            return Err(rtnetlink(Errno::AddrNotAvail));
+        }
+        if matches!(self.netns(ns).devices.get(dev).kind, DeviceKind::Loopback) {
+            return Err(rtnetlink(Errno::OpNotSupp));
+        }
+        self.sim.with(ns, |netns, cx| admin::set_mac(netns, cx, dev, mac));
+        Ok(())
+    }
+
+    fn set_mtu(&mut self, ns: NodeId, dev: DevId, mtu: u32) -> Result<(), CommandError> {
+        self.sim.with(ns, |netns, cx| admin::set_mtu(netns, cx, dev, mtu)).map_err(|errno| match errno {
+            Errno::Inval if mtu < 1280 => kernel("mtu less than device minimum."),
+            Errno::Inval => kernel("mtu greater than device maximum."),
+            other => rtnetlink(other),
+        })
+    }
+
+    fn set_up(&mut self, ns: NodeId, dev: DevId, up: bool) {
+        self.sim.with(ns, |netns, cx| admin::set_up(netns, cx, dev, up));
+        self.update_carrier(ns, dev);
+    }
+
+    /// `do_setlink`: in this order.
+    fn set_link(&mut self, here: NodeId, set: &LinkSet) -> Result<(), CommandError> {
+        let mut dev = device(self.netns(here), &set.dev)?;
+        let mut ns = here;
+        if let Some(netns) = &set.netns {
+            let target = self.resolve(here, Some(netns))?;
+            if target != here {
+                dev = self.move_device(here, dev, target)?;
+                ns = target;
+            }
+        }
+        if let Some(mac) = set.mac {
+            self.set_mac(ns, dev, mac)?;
+        }
+        if let Some(mtu) = set.mtu {
+            self.set_mtu(ns, dev, mtu)?;
+        }
+        if let Some(name) = set.name.as_deref().filter(|&name| *name != *self.netns(ns).devices.get(dev).name) {
+            if self.netns(ns).devices.named(name).is_some() {
+                return Err(rtnetlink(Errno::Exist));
+            }
+            self.sim.node_mut(ns).devices.rename(dev, name);
+        }
+        if let Some(master) = &set.master {
+            self.set_master(ns, dev, master.as_deref())?;
+        }
+        bridge_options(&set.bridge)?;
+        if !set.port.is_empty() {
+            let options = command::BridgeCommand::LinkSet { dev: set.dev.clone(), options: set.port.clone() };
+            self.sim.with(ns, |netns, cx| command::apply(netns, cx, &Command::Bridge(options), ProvId::default()))?;
+        }
+        if let Some(up) = set.up {
+            self.set_up(ns, dev, up);
+        }
+        Ok(())
+    }
+
+    fn set_master(&mut self, ns: NodeId, dev: DevId, master: Option<&str>) -> Result<(), CommandError> {
+        let master = match master {
+            None => None,
+            Some(name) => Some(
+                self.netns(ns)
+                    .devices
+                    .named(name)
+                    .ok_or_else(|| failed(255, format!("Error: argument \"{name}\" is wrong: Device does not exist\n")))?,
+            ),
+        };
+        self.sim.with(ns, |netns, cx| admin::set_master(netns, cx, dev, master)).map_err(|errno| match errno {
+            Errno::Loop => kernel("Can not enslave a bridge to a bridge."),
+            other => rtnetlink(other),
+        })
+    }
+
+    /// `dev_change_net_namespace`: the device arrives down, without addresses, its link plugged in anew.
+    fn move_device(&mut self, ns: NodeId, dev: DevId, target: NodeId) -> Result<DevId, CommandError> {
+        let old = self.netns(ns).devices.get(dev);
+        let (name, mac, mtu, prov) = (old.name.clone(), old.mac, old.mtu, old.prov);
+        if !matches!(old.kind, DeviceKind::Veth) {
+            return Err(kernel("The interface netns is immutable."));
+        }
+        if self.netns(target).devices.named(&name).is_some() {
+            return Err(rtnetlink(Errno::Exist));
+        }
+        let far = self.peer(ns, dev);
+        let config = self.link_of(ns, dev).map(|link| self.sim.link_config(link)).unwrap_or_default();
+        self.set_up(ns, dev, false);
+        self.unplug(ns, dev);
+        self.sim.with(ns, |netns, cx| admin::delete(netns, cx, dev)).map_err(rtnetlink)?;
+        let moved = admin::add(self.sim.node_mut(target), &name, DeviceKind::Veth, prov).map_err(rtnetlink)?;
+        self.sim
+            .with(target, |netns, cx| {
+                admin::set_mac(netns, cx, moved, mac);
+                admin::set_mtu(netns, cx, moved, mtu)
+            })
+            .map_err(rtnetlink)?;
+        if let Some(far) = far {
+            self.plug((target, moved), far, config).map_err(rtnetlink)?;
+        }
+        Ok(moved)
+    }
+
+    fn unplug(&mut self, ns: NodeId, dev: DevId) {
+        if let Some(port) = self.netns(ns).devices.get(dev).port {
+            self.sim.disconnect((ns, port));
+        }
+    }
+
+    /// A veth takes its other end with it.
+    fn delete_link(&mut self, ns: NodeId, name: &str) -> Result<(), CommandError> {
+        let dev = device(self.netns(ns), name)?;
+        let far = self.peer(ns, dev);
+        if far.is_some() {
+            self.set_up(ns, dev, false);
+            self.unplug(ns, dev);
+        }
+        for (ns, dev) in [Some((ns, dev)), far].into_iter().flatten() {
+            self.sim.with(ns, |netns, cx| admin::delete(netns, cx, dev)).map_err(rtnetlink)?;
+        }
+        Ok(())
     }
 
     /// Sends a raw frame (Ethernet header first) out of a device, as an `AF_PACKET` socket does: netfilter is not passed.
@@ -79,8 +319,21 @@ impl Network {
     /// # Errors
     /// `NoDev`, `NetDown`.
     pub fn inject(&mut self, ns: NodeId, device: &str, frame: &[u8]) -> Result<PacketId, Errno> {
-        let _ = (ns, device, frame);
-        Err(Errno::OpNotSupp)
+        self.sim.with(ns, |netns, cx| {
+            let dev = netns.devices.named(device).ok_or(Errno::NoDev)?;
+            if !netns.devices.get(dev).up {
+                return Err(Errno::NetDown);
+            }
+            let packet = cx.packet(frame, None, cause::ORIGINAL);
+            let id = packet.id();
+            let snap = cx.snap(frame);
+            cx.record(id, Record::Originate { socket: None, frame: snap });
+            let mut skb = Skb::new(packet, dev);
+            skb.iif = DevId::NONE;
+            skb.pkt_type = PktType::Outgoing;
+            dev_queue_xmit(netns, cx, skb);
+            Ok(id)
+        })
     }
 
     /// Starts a server in a namespace.
@@ -95,4 +348,26 @@ impl Network {
     pub fn ask(&mut self, ns: NodeId, client: Client) -> AppId {
         self.sim.with(ns, |netns, cx| app::ask(netns, cx, client))
     }
+}
+
+/// An empty bridge.
+fn bridge_kind() -> DeviceKind {
+    DeviceKind::Bridge
+}
+
+/// The options of a bridge. Those that pktlab models in one way only are refused with any other value.
+fn bridge_options(options: &[(String, String)]) -> Result<(), CommandError> {
+    for (name, value) in options {
+        let modelled = match name.as_str() {
+            // Ports forward at once: there is no STP.
+            "stp_state" | "vlan_filtering" | "mcast_querier" => value == "0",
+            "mcast_snooping" => value == "0" || value == "1",
+            "forward_delay" | "hello_time" | "max_age" | "priority" => true,
+            _ => false,
+        };
+        if !modelled {
+            return Err(unsupported(&format!("bridges with {name} {value}")));
+        }
+    }
+    Ok(())
 }

@@ -1,18 +1,65 @@
 //! The control plane as plain data: one command, as it would be typed.
 //!
-//! `FromStr` reads the line, `Display` prints it in a canonical form that the real tool takes, [`apply`] does in a namespace
-//! what the tool would have done. Tools that read standard input carry it beside the line ([`Stdin`]).
+//! `FromStr` reads the line, `Display` prints it in a canonical form that the real tool takes, [`crate::Network::apply`] does in
+//! a namespace what the tool would have done. Tools that read standard input carry it beside the line ([`Stdin`]).
+//!
+//! - [`ip`]: [`link`], [`addr`], [`route`], [`rule`], [`neigh`], one file an object of iproute2.
+//! - [`bridge`], [`sysctl`], [`iptables`], [`conntrack`]: one file a tool.
+//! - `apply`: what a command does inside one namespace; what spans two is in [`crate::network`]. `show`: what it prints.
+//! - [`script`]: commands as a shell script for real namespaces.
+
+pub mod addr;
+pub(crate) mod apply;
+pub mod bridge;
+pub mod conntrack;
+pub mod ip;
+pub mod iptables;
+mod lex;
+pub mod link;
+pub mod neigh;
+pub mod route;
+pub mod rule;
+pub mod script;
+pub(crate) mod show;
+pub mod sysctl;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::addr::Family;
+use crate::netfilter::Variant;
 use crate::provenance::ProvId;
+pub use bridge::BridgeCommand;
+pub use conntrack::ConntrackCommand;
+pub use ip::IpCommand;
+pub use iptables::{Iptables, Restore, Save};
+pub use sysctl::SysctlCommand;
+
+pub(crate) use apply::{apply, rtnetlink};
+use lex::{Words, split};
 
 /// A command.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
-pub enum Command {}
+pub enum Command {
+    /// `ip`.
+    Ip(IpCommand),
+    /// `bridge`.
+    Bridge(BridgeCommand),
+    /// `sysctl`.
+    Sysctl(SysctlCommand),
+    /// `iptables-restore` and its kin.
+    Restore(Restore),
+    /// `iptables`, `ip6tables` and their kin.
+    Iptables(Iptables),
+    /// `iptables-save` and its kin.
+    Save(Save),
+    /// `conntrack`.
+    Conntrack(ConntrackCommand),
+}
 
 /// The standard input of a tool. Takes no part in equality of provenance: two inputs with the same text are equal.
 #[derive(Clone, Debug)]
@@ -59,19 +106,54 @@ pub struct CommandError {
     pub unsupported: bool,
 }
 
+/// Tools that people use on such hosts and pktlab does not have.
+const OTHER_TOOLS: [&str; 21] = [
+    "arp",
+    "arptables",
+    "arptables-restore",
+    "brctl",
+    "curl",
+    "ebtables",
+    "ebtables-restore",
+    "ethtool",
+    "firewall-cmd",
+    "ifconfig",
+    "ipset",
+    "ipvsadm",
+    "modprobe",
+    "nc",
+    "nft",
+    "ping",
+    "route",
+    "ss",
+    "tc",
+    "ufw",
+    "wg",
+];
+
 impl Command {
     /// A line together with the standard input of its tool (`iptables-restore`).
     ///
     /// # Errors
     /// As `FromStr`; also where the tool reads no standard input.
     pub fn with_stdin(line: &str, stdin: Stdin) -> Result<Command, ParseCommandError> {
-        let _ = stdin;
-        line.parse()
+        match line.parse()? {
+            Command::Restore(restore) => Ok(Command::Restore(Restore { input: stdin, ..restore })),
+            _ => {
+                let words = split(line)?;
+                let tool = &words[0];
+                let message = format!("`{}` reads no standard input", tool.text);
+                Err(tool.mistake(message, "give standard input only to iptables-restore and ip6tables-restore"))
+            }
+        }
     }
 
     /// The standard input that it carries.
     pub fn stdin(&self) -> Option<&Stdin> {
-        None
+        match self {
+            Command::Restore(restore) => Some(&restore.input),
+            _ => None,
+        }
     }
 }
 
@@ -79,13 +161,48 @@ impl FromStr for Command {
     type Err = ParseCommandError;
 
     fn from_str(line: &str) -> Result<Command, ParseCommandError> {
-        Err(ParseCommandError { message: format!("`{line}`"), at: 0, len: line.len(), help: String::new(), unsupported: true })
+        let words = split(line)?;
+        let mut args = Words::new(line, &words);
+        let Some(tool) = args.next() else {
+            return Err(args.missing("an empty line is no command", "write a command such as `ip link set eth0 up`"));
+        };
+        match tool.text.as_str() {
+            "ip" => ip::parse(&mut args).map(Command::Ip),
+            "bridge" => bridge::parse(&mut args).map(Command::Bridge),
+            "sysctl" => sysctl::parse(&mut args).map(Command::Sysctl),
+            "conntrack" => conntrack::parse(&mut args).map(Command::Conntrack),
+            name => match iptables::tool(name) {
+                Some(tool) => iptables::parse(tool, &mut args),
+                None if OTHER_TOOLS.contains(&name) => Err(tool.unsupported("this tool")),
+                None => Err(tool.mistake(
+                    format!("{name}: command not found"),
+                    "the tools are ip, bridge, sysctl, iptables, iptables-save, iptables-restore (and ip6tables), conntrack",
+                )),
+            },
+        }
     }
 }
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = f;
-        match *self {}
+        match self {
+            Command::Ip(command) => command.fmt(f),
+            Command::Bridge(command) => command.fmt(f),
+            Command::Sysctl(command) => command.fmt(f),
+            Command::Restore(command) => command.fmt(f),
+            Command::Iptables(command) => command.fmt(f),
+            Command::Save(command) => command.fmt(f),
+            Command::Conntrack(command) => command.fmt(f),
+        }
+    }
+}
+
+/// `iptables` or `ip6tables`, with the suffix of a variant where it is not the default.
+pub(crate) fn xtables_name(family: Family, variant: Option<Variant>) -> String {
+    let base = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    match variant {
+        None => base.to_owned(),
+        Some(Variant::Legacy) => format!("{base}-legacy"),
+        Some(Variant::Nft) => format!("{base}-nft"),
     }
 }
