@@ -1,0 +1,196 @@
+//! Connections for people: the lines of `conntrack -L`, and what `-D` and `-F` take away.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use sim_core::SimTime;
+
+use super::table::{Conn, Track, status};
+use super::tuple::Tuple;
+use super::{Conntrack, CtId};
+use crate::addr::Family;
+use crate::view::proto;
+
+/// A connection, as `conntrack -L` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CtView {
+    /// Which.
+    pub id: CtId,
+    /// Its first direction.
+    pub original: Tuple,
+    /// What its replies look like: after NAT not the inverse of `original`.
+    pub reply: Tuple,
+    /// `ESTABLISHED`, `SYN_SENT`, ... for TCP and SCTP.
+    pub state: Option<&'static str>,
+    /// No reply was seen.
+    pub unreplied: bool,
+    /// `ASSURED`.
+    pub assured: bool,
+    /// `mark`.
+    pub mark: u32,
+    /// `zone`.
+    pub zone: u16,
+    /// Seconds until it is forgotten, rounded down.
+    pub timeout: u64,
+    /// Whether its source was translated.
+    pub snat: bool,
+    /// Whether its destination was translated.
+    pub dnat: bool,
+    /// Whether it is in the table.
+    pub confirmed: bool,
+    /// Packets and bytes of both directions, where `nf_conntrack_acct` is on.
+    pub counts: Option<[(u64, u64); 2]>,
+}
+
+/// What `conntrack -D` selects: all that is set must agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "the names are those of conntrack(8)")]
+pub struct CtFilter {
+    pub family: Option<Family>,
+    pub proto: Option<u8>,
+    pub orig_src: Option<IpAddr>,
+    pub orig_dst: Option<IpAddr>,
+    pub orig_sport: Option<u16>,
+    pub orig_dport: Option<u16>,
+    pub reply_src: Option<IpAddr>,
+    pub reply_dst: Option<IpAddr>,
+    pub reply_sport: Option<u16>,
+    pub reply_dport: Option<u16>,
+    /// Value and mask.
+    pub mark: Option<(u32, u32)>,
+    pub zone: Option<u16>,
+    /// Whether its source was translated (`--src-nat`).
+    pub snat: Option<bool>,
+    /// Whether its destination was translated (`--dst-nat`).
+    pub dnat: Option<bool>,
+}
+
+impl CtFilter {
+    fn matches(&self, conn: &Conn) -> bool {
+        fn agrees<T: PartialEq>(wanted: Option<T>, value: T) -> bool {
+            wanted.is_none_or(|wanted| wanted == value)
+        }
+        agrees(self.family, conn.original.family())
+            && agrees(self.proto, conn.original.proto)
+            && agrees(self.orig_src, conn.original.src)
+            && agrees(self.orig_dst, conn.original.dst)
+            && agrees(self.orig_sport, conn.original.sport)
+            && agrees(self.orig_dport, conn.original.dport)
+            && agrees(self.reply_src, conn.reply.src)
+            && agrees(self.reply_dst, conn.reply.dst)
+            && agrees(self.reply_sport, conn.reply.sport)
+            && agrees(self.reply_dport, conn.reply.dport)
+            && self.mark.is_none_or(|(value, mask)| conn.mark & mask == value)
+            && agrees(self.zone, conn.zone)
+            && agrees(self.snat, conn.has(status::SRC_NAT))
+            && agrees(self.dnat, conn.has(status::DST_NAT))
+    }
+}
+
+fn view_of(id: CtId, conn: &Conn, now: SimTime) -> CtView {
+    CtView {
+        id,
+        original: conn.original,
+        reply: conn.reply,
+        state: match &conn.track {
+            Track::Tcp(track) => Some(track.state.name()),
+            Track::Sctp(track) => Some(track.state.name()),
+            Track::None | Track::Udp { .. } => None,
+        },
+        unreplied: !conn.has(status::SEEN_REPLY),
+        assured: conn.has(status::ASSURED),
+        mark: conn.mark,
+        zone: conn.zone,
+        timeout: conn.expires_in(now).as_secs(),
+        snat: conn.has(status::SRC_NAT),
+        dnat: conn.has(status::DST_NAT),
+        confirmed: conn.has(status::CONFIRMED),
+        counts: conn.counts.as_deref().copied(),
+    }
+}
+
+impl Conntrack {
+    /// The connections in the table, in the order in which they entered it.
+    pub fn list(&self, now: SimTime) -> Vec<CtView> {
+        let of = |id| self.view(id, now);
+        self.table.list(now).into_iter().filter_map(of).collect()
+    }
+
+    /// One connection, also one that has left the table or never entered it (while a trace may name it).
+    pub fn view(&self, id: CtId, now: SimTime) -> Option<CtView> {
+        self.table.get(id).map(|conn| view_of(id, conn, now))
+    }
+
+    /// Connections in the table (`conntrack -C`, `nf_conntrack_count`).
+    pub fn count(&self) -> u32 {
+        self.table.count()
+    }
+
+    /// `conntrack -D`: forgets those that agree with the filter, and says which they were.
+    pub fn delete_matching(&mut self, filter: &CtFilter, now: SimTime) -> Vec<CtView> {
+        let wanted = self.table.select(|conn| conn.timeout > now && filter.matches(conn));
+        let views: Vec<CtView> = wanted.iter().filter_map(|&id| self.view(id, now)).collect();
+        for id in wanted {
+            self.table.kill(id);
+        }
+        views
+    }
+
+    /// `conntrack -F`.
+    pub fn flush(&mut self) {
+        for id in self.table.select(|_| true) {
+            self.table.kill(id);
+        }
+    }
+
+    /// `conntrack -L`'s line of a connection.
+    pub fn line(view: &CtView) -> String {
+        let protocol = view.original.proto;
+        let mut line = format!("{:<8} {protocol} ", protocol_name(protocol));
+        let mut put = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a String takes all");
+        put(format_args!("{} ", view.timeout));
+        if let Some(state) = view.state {
+            put(format_args!("{state} "));
+        }
+        for (at, tuple) in [(0, &view.original), (1, &view.reply)] {
+            put(format_args!("src={} dst={} ", tuple.src, tuple.dst));
+            match protocol {
+                proto::ICMP | proto::ICMPV6 => {
+                    put(format_args!("type={} code={} id={} ", tuple.dport >> 8, tuple.dport & 0xff, tuple.sport));
+                }
+                proto::GRE => put(format_args!("srckey=0x{:x} dstkey=0x{:x} ", tuple.sport, tuple.dport)),
+                _ if tuple.has_ports() => put(format_args!("sport={} dport={} ", tuple.sport, tuple.dport)),
+                _ => {}
+            }
+            if let Some(counts) = &view.counts {
+                put(format_args!("packets={} bytes={} ", counts[at].0, counts[at].1));
+            }
+            if at == 0 && view.unreplied {
+                put(format_args!("[UNREPLIED] "));
+            }
+        }
+        if view.assured {
+            put(format_args!("[ASSURED] "));
+        }
+        put(format_args!("mark={} ", view.mark));
+        if view.zone != 0 {
+            put(format_args!("zone={} ", view.zone));
+        }
+        put(format_args!("use=1"));
+        line
+    }
+}
+
+/// The name that conntrack-tools give a protocol.
+fn protocol_name(protocol: u8) -> &'static str {
+    match protocol {
+        proto::TCP => "tcp",
+        proto::UDP => "udp",
+        proto::UDPLITE => "udplite",
+        proto::ICMP => "icmp",
+        proto::ICMPV6 => "icmpv6",
+        proto::SCTP => "sctp",
+        proto::GRE => "gre",
+        _ => "unknown",
+    }
+}
