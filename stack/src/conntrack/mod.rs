@@ -172,12 +172,7 @@ fn invalid(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<(), DropRea
 
 /// `resolve_normal_ct`: the connection of a tuple, found or made, and how the packet relates to it.
 #[inline]
-fn resolve(
-    ns: &mut Netns,
-    cx: &mut Cx<'_>,
-    state: &HookState,
-    tuple: &Tuple,
-) -> Result<Option<(CtId, CtInfo)>, DropReason> {
+fn resolve(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
     let now = cx.now();
     if let Some((id, dir)) = ns.conntrack.table.find(tuple, 0) {
         let conn = ns.conntrack.table.get(id).expect("what is indexed is in the arena: kill() takes it out of the index first");
@@ -195,12 +190,7 @@ fn resolve(
 }
 
 /// `init_conntrack`: a new connection, unconfirmed. Drops the packet where the table is full.
-fn init(
-    ns: &mut Netns,
-    cx: &mut Cx<'_>,
-    state: &HookState,
-    tuple: &Tuple,
-) -> Result<Option<(CtId, CtInfo)>, DropReason> {
+fn init(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
     let now = cx.now();
     let Netns { conntrack, sysctls, .. } = ns;
     // An ICMP type that neither asks nor answers.

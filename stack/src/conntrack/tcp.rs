@@ -43,18 +43,8 @@ pub(crate) enum TcpState {
 
 impl TcpState {
     /// As `conntrack -L` has it.
-    pub(crate) const NAMES: [&'static str; 10] = [
-        "NONE",
-        "SYN_SENT",
-        "SYN_RECV",
-        "ESTABLISHED",
-        "FIN_WAIT",
-        "CLOSE_WAIT",
-        "LAST_ACK",
-        "TIME_WAIT",
-        "CLOSE",
-        "SYN_SENT2",
-    ];
+    pub(crate) const NAMES: [&'static str; 10] =
+        ["NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2"];
 
     /// As `conntrack -L` has it.
     pub(crate) fn name(self) -> &'static str {

@@ -167,13 +167,15 @@ mod tests {
 
     fn any_tuple() -> impl Strategy<Value = Tuple> {
         let protocols = prop_oneof![Just(1), Just(6), Just(17), Just(47), Just(58), Just(132), Just(253)];
-        (any::<bool>(), any::<[u8; 16]>(), any::<[u8; 16]>(), protocols, any::<(u16, u16)>()).prop_map(|(six, a, b, proto, ports)| {
-            let address = |octets: [u8; 16]| match six {
-                true => IpAddr::from(octets),
-                false => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
-            };
-            Tuple { src: address(a), dst: address(b), proto, sport: ports.0, dport: ports.1 }
-        })
+        (any::<bool>(), any::<[u8; 16]>(), any::<[u8; 16]>(), protocols, any::<(u16, u16)>()).prop_map(
+            |(six, a, b, proto, ports)| {
+                let address = |octets: [u8; 16]| match six {
+                    true => IpAddr::from(octets),
+                    false => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
+                };
+                Tuple { src: address(a), dst: address(b), proto, sport: ports.0, dport: ports.1 }
+            },
+        )
     }
 
     proptest! {
@@ -197,8 +199,7 @@ mod tests {
 
     #[test]
     fn an_echo_is_answered_by_an_echo_reply_of_the_same_id() {
-        let request =
-            Tuple { src: [10, 0, 0, 1].into(), dst: [10, 0, 0, 2].into(), proto: proto::ICMP, sport: 7, dport: 0x0800 };
+        let request = Tuple { src: [10, 0, 0, 1].into(), dst: [10, 0, 0, 2].into(), proto: proto::ICMP, sport: 7, dport: 0x0800 };
         let reply = request.invert().expect("echo has a reply");
         assert_eq!((reply.src, reply.sport, reply.dport), ([10, 0, 0, 2].into(), 7, 0));
     }

@@ -152,10 +152,7 @@ pub(super) fn in_window(track: &mut TcpTrack, dir: Dir, kind: Kind, segment: &Se
                 other.end = sack; // the answer to a keepalive
             }
         }
-    } else if segment.has(SYN)
-        && after(end, track.seen[mine].end)
-        && matches!(track.state, TcpState::SynSent | TcpState::SynRecv)
-    {
+    } else if segment.has(SYN) && after(end, track.seen[mine].end) && matches!(track.state, TcpState::SynSent | TcpState::SynRecv) {
         // Once more, with other numbers.
         init_sender(track, dir, segment);
         if dir == Dir::Reply && !segment.has(ACK) {
