@@ -40,7 +40,10 @@ errnos! {
     Inval = 22, "EINVAL", "Invalid argument";
     Range = 34, "ERANGE", "Numerical result out of range";
     Loop = 40, "ELOOP", "Too many levels of symbolic links";
+    NoNet = 64, "ENONET", "Machine is not on the network";
+    Proto = 71, "EPROTO", "Protocol error";
     MsgSize = 90, "EMSGSIZE", "Message too long";
+    NoProtoOpt = 92, "ENOPROTOOPT", "Protocol not available";
     OpNotSupp = 95, "EOPNOTSUPP", "Operation not supported";
     AddrInUse = 98, "EADDRINUSE", "Address already in use";
     AddrNotAvail = 99, "EADDRNOTAVAIL", "Cannot assign requested address";

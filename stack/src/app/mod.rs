@@ -3,15 +3,27 @@
 //! Both are plain data here; the state machines that run them are private. A server or client is started through
 //! [`crate::Network::serve`] and [`crate::Network::ask`].
 
+mod client;
+mod http;
+mod message;
+mod resolver;
+mod server;
+#[cfg(test)]
+mod tests;
+mod zones;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use sim_core::SimTime;
 
 use crate::Cx;
 use crate::errno::Errno;
 use crate::netns::Netns;
+use crate::socket::Event;
+use crate::trace::{NO_PACKET, Record};
 
 /// A client or server of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -353,43 +365,117 @@ pub struct Received {
 
 /// The apps of a namespace.
 #[derive(Debug, Default)]
-pub struct Apps {}
+pub struct Apps {
+    list: Vec<AppState>,
+    /// The connections of servers, by socket.
+    streams: FxHashMap<u32, server::Stream>,
+    received: Vec<Received>,
+    /// Whether [`run`] is at work further up.
+    running: bool,
+}
+
+/// An app.
+#[derive(Debug)]
+enum AppState {
+    Server(Box<server::Running>),
+    Client(Box<client::State>),
+    /// A client that is being driven.
+    Away,
+}
 
 impl Apps {
     /// What came of a client's question; none where `app` is no client.
     pub fn answer(&self, app: AppId) -> Option<&Answer> {
-        let _ = app;
-        None
+        match self.list.get(app.0 as usize)? {
+            AppState::Client(state) => Some(&state.answer),
+            AppState::Server(_) | AppState::Away => None,
+        }
     }
 
-    /// What the servers were sent, in order.
+    /// What the servers were sent, in order: an entry for each datagram and for each connection that sent something.
     pub fn received(&self) -> &[Received] {
-        &[]
+        &self.received
     }
 
     /// A server's name, as given.
     pub fn server(&self, app: AppId) -> Option<&Server> {
-        let _ = app;
-        None
+        match self.list.get(app.0 as usize)? {
+            AppState::Server(running) => Some(&running.server),
+            AppState::Client(_) | AppState::Away => None,
+        }
+    }
+
+    /// The name of an app's process.
+    pub fn name(&self, app: AppId) -> Option<&str> {
+        match self.list.get(app.0 as usize)? {
+            AppState::Server(running) => Some(&running.server.name),
+            AppState::Client(state) => Some(&state.client.name),
+            AppState::Away => None,
+        }
     }
 }
 
 /// Starts a server.
 ///
 /// # Errors
-/// `AddrInUse`, `AddrNotAvail`, `Acces`.
+/// `AddrInUse`, `AddrNotAvail`, `Inval` (port 0).
 pub fn serve(ns: &mut Netns, cx: &mut Cx<'_>, server: Server) -> Result<AppId, Errno> {
-    let _ = (ns, cx, server);
-    Err(Errno::OpNotSupp)
+    server::start(ns, cx, server)
 }
 
 /// Starts a client. It asks at once; what came of it is in [`Apps::answer`].
 pub fn ask(ns: &mut Netns, cx: &mut Cx<'_>, client: Client) -> AppId {
-    let _ = (ns, cx, client);
-    AppId(0)
+    let app = client::start(ns, cx, client);
+    run(ns, cx);
+    app
 }
 
 /// A timer of an app has gone off.
 pub(crate) fn on_timer(ns: &mut Netns, cx: &mut Cx<'_>, app: u32) {
-    let _ = (ns, cx, app);
+    client::drive(ns, cx, AppId(app), client::Input::Timer);
+    run(ns, cx);
+}
+
+/// Tells the apps what their sockets have to say, until there is nothing more.
+pub(crate) fn run(ns: &mut Netns, cx: &mut Cx<'_>) {
+    if ns.apps.running {
+        return;
+    }
+    ns.apps.running = true;
+    // Bounded: a socket speaks only when a packet, a timer or an app has changed it.
+    while let Some(event) = ns.sockets.events.pop_front() {
+        dispatch(ns, cx, event);
+    }
+    ns.apps.running = false;
+}
+
+fn dispatch(ns: &mut Netns, cx: &mut Cx<'_>, event: Event) {
+    let (socket, app) = match event {
+        Event::Accepted { listener, .. } => (listener, None),
+        Event::Error { socket, app, .. } => (socket, app),
+        Event::Connected { socket } | Event::Ready { socket } => (socket, None),
+        Event::Datagram { socket, .. } | Event::EchoReply { socket, .. } => (socket, None),
+    };
+    let owner = || ns.sockets.get(socket).and_then(|socket| socket.owner);
+    let Some(app) = app.or_else(owner) else { return };
+    match ns.apps.list.get(app.0 as usize) {
+        Some(AppState::Server(_)) => match event {
+            Event::Accepted { socket, .. } => server::accepted(ns, cx, app, socket),
+            Event::Ready { socket } => server::ready(ns, cx, socket),
+            Event::Datagram { socket, from, to, data } => server::datagram(ns, cx, app, socket, (from, to), &data),
+            Event::Error { socket, .. } => server::failed(ns, socket),
+            Event::Connected { .. } | Event::EchoReply { .. } => {}
+        },
+        Some(AppState::Client(_)) => client::drive(ns, cx, app, client::Input::Event(event)),
+        Some(AppState::Away) | None => {}
+    }
+}
+
+/// Records what an app says.
+fn say(ns: &Netns, cx: &mut Cx<'_>, app: AppId, text: impl FnOnce() -> String) {
+    if cx.tracing() {
+        let text = cx.note(text().as_bytes());
+        let packet = ns.sockets.current().unwrap_or(NO_PACKET);
+        cx.record(packet, Record::App { app: app.0, text });
+    }
 }
