@@ -81,8 +81,7 @@ pub(crate) fn accepted(ns: &mut Netns, cx: &mut Cx<'_>, app: AppId, socket: u32)
         Some(Service::Greeting(greeting)) => greeting.to_vec(),
         _ => Vec::new(),
     };
-    let stream =
-        Stream { app, from, to, input: Vec::new(), output: greeting, replied: false, close: false, received: None };
+    let stream = Stream { app, from, to, input: Vec::new(), output: greeting, replied: false, close: false, received: None };
     ns.apps.streams.insert(socket, stream);
     ready(ns, cx, socket);
 }

@@ -60,7 +60,9 @@ impl Zones {
 
     /// The zone that a name is in.
     fn origin(&self, name: &str) -> Option<&str> {
-        let holds = |origin: &&String| name == origin.as_str() || name.strip_suffix(origin.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        let holds = |origin: &&String| {
+            name == origin.as_str() || name.strip_suffix(origin.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        };
         self.data.origins.iter().filter(holds).max_by_key(|origin| origin.len()).map(String::as_str)
     }
 

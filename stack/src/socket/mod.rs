@@ -366,11 +366,8 @@ fn verified(skb: &Skb, header: usize, bad: DropReason) -> Result<&[u8], DropReas
     if skb.l4proto == proto::UDP && be16(l4, 6) == 0 && skb.ip_version() == Family::V4 {
         return Ok(l4);
     }
-    let covered = if skb.l4proto == proto::UDP {
-        l4.get(..usize::from(be16(l4, 4)).max(8)).ok_or(DropReason::PktTooSmall)?
-    } else {
-        l4
-    };
+    let covered =
+        if skb.l4proto == proto::UDP { l4.get(..usize::from(be16(l4, 4)).max(8)).ok_or(DropReason::PktTooSmall)? } else { l4 };
     match transport_checksum(skb.src(), skb.dst(), skb.l4proto, covered) {
         0 => Ok(covered),
         _ => Err(bad),

@@ -118,14 +118,7 @@ pub(crate) fn send(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, remote: SocketA
         Family::V6 => transport_checksum(src, remote.ip(), l4, &bytes[at..]),
     };
     put16(&mut bytes, at + 2, checksum);
-    let out = Outgoing {
-        owner,
-        mark: options.mark,
-        route,
-        bytes: &bytes,
-        cause: crate::trace::cause::ORIGINAL,
-        parent: current,
-    };
+    let out = Outgoing { owner, mark: options.mark, route, bytes: &bytes, cause: crate::trace::cause::ORIGINAL, parent: current };
     match output::emit(ns, cx, out).1 {
         Ok(()) => Ok(()),
         Err(reason) => output::errno_of(reason).map_or(Ok(()), Err),

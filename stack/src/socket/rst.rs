@@ -38,16 +38,8 @@ pub(crate) fn send_reset(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, l4: &[u8]) 
     let checksum = transport_checksum(src, dst, proto::TCP, &tcp);
     put16(&mut tcp, 16, checksum);
     let mark = if ns.sysctls.fwmark_reflect { skb.mark } else { 0 };
-    let options = Options {
-        device: DevId::NONE,
-        mark,
-        uid: 0,
-        tos: skb.tos(),
-        ttl: None,
-        df: None,
-        broadcast: false,
-        transparent: true,
-    };
+    let options =
+        Options { device: DevId::NONE, mark, uid: 0, tos: skb.tos(), ttl: None, df: None, broadcast: false, transparent: true };
     let ttl = output::ttl(ns, &options, skb.ip_version());
     let mut bytes = Vec::with_capacity(60);
     let fields = IpFields { tos: options.tos, ttl, id: 0, df: true };

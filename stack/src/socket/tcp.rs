@@ -121,7 +121,11 @@ impl Clock {
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("state", &self.shown).field("mtu", &self.mtu).field("orphan", &self.orphan).finish_non_exhaustive()
+        f.debug_struct("Conn")
+            .field("state", &self.shown)
+            .field("mtu", &self.mtu)
+            .field("orphan", &self.orphan)
+            .finish_non_exhaustive()
     }
 }
 
@@ -658,7 +662,8 @@ pub(crate) fn recv(ns: &mut Netns, number: u32) -> Vec<u8> {
 /// Whether the other side has closed and all of its data has been read.
 pub(crate) fn at_end(ns: &mut Netns, number: u32) -> bool {
     ns.sockets.conn_mut(number).is_none_or(|conn| {
-        matches!(conn.shown, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing | TcpState::Close) && !conn.smol().can_recv()
+        matches!(conn.shown, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing | TcpState::Close)
+            && !conn.smol().can_recv()
     })
 }
 

@@ -138,14 +138,7 @@ pub(crate) fn send(
         sum => sum,
     };
     put16(&mut bytes, at + 6, checksum);
-    let out = Outgoing {
-        owner,
-        mark: options.mark,
-        route,
-        bytes: &bytes,
-        cause: output::cause_of(dns, current),
-        parent: current,
-    };
+    let out = Outgoing { owner, mark: options.mark, route, bytes: &bytes, cause: output::cause_of(dns, current), parent: current };
     match output::emit(ns, cx, out).1 {
         Ok(()) => Ok(()),
         Err(reason) => output::errno_of(reason).map_or(Ok(()), Err),
