@@ -12,6 +12,7 @@
 //! Differs from upstream on purpose: Service ports come in the order of their names instead of that of a map, and without
 //! nfacct counters, which a node has only where the kernel module is there.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use stack::Provenance;
@@ -426,9 +427,15 @@ impl Writer<'_> {
 
 /// One in `n`, with ten decimals.
 fn probability(n: usize) -> String {
-    // Integer arithmetic, rounded to nearest as `%.10f` does; n is far below 2^32, so no tie arises that a float would break.
+    // printf rounds a tie to the even digit; ties are exact in binary too, since only powers of two have them.
     const TEN_DECIMALS: u64 = 10_000_000_000;
     let n = n as u64;
-    let scaled = (TEN_DECIMALS + n / 2) / n;
+    let (down, rest) = (TEN_DECIMALS / n, TEN_DECIMALS % n);
+    let up = match (2 * rest).cmp(&n) {
+        Ordering::Less => 0,
+        Ordering::Equal => down % 2,
+        Ordering::Greater => 1,
+    };
+    let scaled = down + up;
     format!("{}.{:010}", scaled / TEN_DECIMALS, scaled % TEN_DECIMALS)
 }
