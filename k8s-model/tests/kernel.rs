@@ -66,7 +66,10 @@ fn kernel(test: &str) -> bool {
         && works("ip", &["netns", "exec", &probe, "ip6tables-save"]);
     works("ip", &["netns", "del", &probe]);
     if !ready {
-        assert!(std::env::var_os("PKTLAB_REQUIRE_KERNEL").is_none(), "PKTLAB_REQUIRE_KERNEL is set, but root, ip or iptables is missing");
+        assert!(
+            std::env::var_os("PKTLAB_REQUIRE_KERNEL").is_none(),
+            "PKTLAB_REQUIRE_KERNEL is set, but root, ip or iptables is missing"
+        );
         eprintln!("SKIPPED: this test needs root, ip and iptables");
     }
     ready
@@ -157,19 +160,28 @@ fn the_rules_of_every_node_pass_the_real_iptables_restore() {
     let variants: [(&str, ClusterConfig); 5] = [
         ("default", config(|_| {})),
         ("dual stack", config(dual_stack)),
-        ("masquerade all, node ports on the nodes' own addresses", config(|c| {
-            c.masquerade_all = true;
-            c.nodeport_addresses = net("172.18.0.0/16");
-        })),
-        ("by bridge", config(|c| {
-            c.detect_local_mode = "BridgeInterface".parse().expect("a mode");
-            c.pod_bridge_interface = "cni0".to_owned();
-        })),
-        ("by device", config(|c| {
-            c.detect_local_mode = "InterfaceNamePrefix".parse().expect("a mode");
-            c.pod_interface_name_prefix = "veth".to_owned();
-            c.iptables_localhost_nodeports = false;
-        })),
+        (
+            "masquerade all, node ports on the nodes' own addresses",
+            config(|c| {
+                c.masquerade_all = true;
+                c.nodeport_addresses = net("172.18.0.0/16");
+            }),
+        ),
+        (
+            "by bridge",
+            config(|c| {
+                c.detect_local_mode = "BridgeInterface".parse().expect("a mode");
+                c.pod_bridge_interface = "cni0".to_owned();
+            }),
+        ),
+        (
+            "by device",
+            config(|c| {
+                c.detect_local_mode = "InterfaceNamePrefix".parse().expect("a mode");
+                c.pod_interface_name_prefix = "veth".to_owned();
+                c.iptables_localhost_nodeports = false;
+            }),
+        ),
     ];
     for (index, (what, config)) in variants.into_iter().enumerate() {
         let (_, plan) = planned(config);
@@ -198,7 +210,8 @@ fn every_command_of_a_plan_runs_and_pods_reach_each_other_across_nodes() {
             network.command(command).unwrap_or_else(|error| panic!("{}: {error}", command.netns));
         }
         let client = cluster.pod("default", "client").expect("the client");
-        let other = cluster.pods.iter().find(|pod| pod.meta.namespace == "default" && pod.node != client.node).expect("a pod elsewhere");
+        let other =
+            cluster.pods.iter().find(|pod| pod.meta.namespace == "default" && pod.node != client.node).expect("a pod elsewhere");
         for &family in families {
             let far = other.ip(family).expect("an address");
             let answer = network.exec("default/client", &format!("ping -c 1 -W 3 {far}"), None);

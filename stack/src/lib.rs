@@ -53,7 +53,7 @@ pub use network::Network;
 pub use provenance::{ProvId, Provenance, Provenances};
 pub use trace::Record;
 
-pub use sim_core::{LinkConfig, SimTime};
+pub use sim_core::{LinkConfig, SimTime, TraceMode};
 
 /// The powers of a namespace during one event.
 pub type Cx<'a> = sim_core::Cx<'a, Record>;

@@ -71,11 +71,7 @@ fn rows(zones: &DnsZones, name: &str) -> Vec<String> {
 fn a_service_has_its_address_its_ports_and_its_name_in_reverse() {
     let (_, zones) = zones_of(OBJECTS, |_| {});
     let web = "web.shop.svc.cluster.local";
-    assert_eq!(rows(&zones, web), [
-        "A 10.96.1.1".to_owned(),
-        format!("SRV 0 50 53 {web}"),
-        format!("SRV 0 50 80 {web}"),
-    ]);
+    assert_eq!(rows(&zones, web), ["A 10.96.1.1".to_owned(), format!("SRV 0 50 53 {web}"), format!("SRV 0 50 80 {web}"),]);
     assert_eq!(rows(&zones, &format!("_http._tcp.{web}")), [format!("SRV 0 100 80 {web}")]);
     assert_eq!(rows(&zones, &format!("_dns._udp.{web}")), [format!("SRV 0 100 53 {web}")]);
     assert!(rows(&zones, &format!("_dns._tcp.{web}")).is_empty());
@@ -151,7 +147,8 @@ fn a_resolver_is_told_what_resolv_conf_says() {
     let options = |pairs: &[(&str, Option<&str>)]| {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect::<Vec<_>>()
     };
-    let conf = ResolvConf { options: options(&[("ndots", Some("20")), ("timeout", Some("2")), ("edns0", None)]), ..ResolvConf::default() };
+    let conf =
+        ResolvConf { options: options(&[("ndots", Some("20")), ("timeout", Some("2")), ("edns0", None)]), ..ResolvConf::default() };
     let told = resolver(&conf);
     assert_eq!((told.ndots, told.timeout, told.attempts), (15, 2, 2));
     assert_eq!(resolver(&ResolvConf::default()).ndots, 1);

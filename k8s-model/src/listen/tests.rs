@@ -16,7 +16,9 @@ fn ports(found: &[Listener], netns: &str) -> Vec<String> {
 }
 
 fn pod(name: &str, container: &str) -> String {
-    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{containers: [{{name: c, {container}}}]}}\n---\n")
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{containers: [{{name: c, {container}}}]}}\n---\n"
+    )
 }
 
 #[test]
@@ -25,7 +27,8 @@ fn a_pod_listens_on_what_anybody_expects_of_it() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {selector: {app: web}, ports: [{name: a, port: 80, targetPort: 3000}, {name: b, port: 81, targetPort: 8080}]}\n---\n";
     let (found, _) = listening(&(pod("web", container) + service));
     assert_eq!(ports(&found, "default/web"), ["tcp/3000", "tcp/8080", "tcp/8081", "udp/9"]);
-    let said = |port| found.iter().find(|one| one.netns == "default/web" && one.server.port == port).map(|one| one.assumption.clone());
+    let said =
+        |port| found.iter().find(|one| one.netns == "default/web" && one.server.port == port).map(|one| one.assumption.clone());
     assert_eq!(
         said(8080).as_deref(),
         Some(
@@ -57,10 +60,16 @@ fn images_that_are_known_answer_as_they_do() {
 
 #[test]
 fn pods_on_the_hosts_network_share_the_nodes_ports() {
-    let host = |name: &str| pod(name, "image: web, ports: [{containerPort: 9100}]").replace("{containers", "{hostNetwork: true, nodeName: kind-worker, containers");
+    let host = |name: &str| {
+        pod(name, "image: web, ports: [{containerPort: 9100}]")
+            .replace("{containers", "{hostNetwork: true, nodeName: kind-worker, containers")
+    };
     let (found, notes) = listening(&(host("a") + &host("b")));
     assert_eq!(ports(&found, "kind-worker").iter().filter(|port| *port == "tcp/9100").count(), 1);
-    assert!(notes.iter().any(|note| note.starts_with("pod default/b listens on TCP port 9100") && note.contains("the port is taken")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.starts_with("pod default/b listens on TCP port 9100") && note.contains("the port is taken")),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -79,7 +88,9 @@ fn the_health_check_port_of_a_service_counts_local_endpoints() {
         let one = found.iter().find(|one| one.netns == node && one.server.port == 31999).expect("it listens");
         match &one.server.service {
             Service::Http(site) => match &site.fallback {
-                Some(HttpFallback::Page(page)) => (page.status, String::from_utf8_lossy(&page.body).contains("\"localEndpoints\": 1")),
+                Some(HttpFallback::Page(page)) => {
+                    (page.status, String::from_utf8_lossy(&page.body).contains("\"localEndpoints\": 1"))
+                }
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),

@@ -14,7 +14,8 @@ fn lines<'a>(plan: &'a Plan, netns: &str) -> Vec<&'a str> {
     plan.commands.iter().filter(|one| one.netns == netns && one.stdin.is_none()).map(|one| one.line.as_str()).collect()
 }
 
-const CLIENT: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: client}\nspec: {nodeName: kind-worker, containers: [{name: c, image: busybox}]}\n";
+const CLIENT: &str =
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: client}\nspec: {nodeName: kind-worker, containers: [{name: c, image: busybox}]}\n";
 
 #[test]
 fn a_pod_is_wired_as_ptp_wires_it() {
@@ -59,14 +60,23 @@ fn nodes_and_the_world_outside_are_plugged_into_one_switch() {
     let (_, plan) = planned_with("", |c| c.node_link_delay_ns = 7);
     let cables: Vec<(&str, &str)> =
         plan.links.iter().filter(|link| link.b.0 == UNDERLAY).map(|link| (link.a.0.as_str(), link.b.1.as_str())).collect();
-    assert_eq!(cables, [("external", "port0"), ("kind-control-plane", "port1"), ("kind-worker", "port2"), ("kind-worker2", "port3")]);
+    assert_eq!(
+        cables,
+        [("external", "port0"), ("kind-control-plane", "port1"), ("kind-worker", "port2"), ("kind-worker2", "port3")]
+    );
     assert!(plan.links.iter().filter(|link| link.b.0 == UNDERLAY).all(|link| link.config.delay == SimTime(7)));
     let switch = lines(&plan, UNDERLAY);
-    assert_eq!(switch[..4], ["ip link add br0 type bridge", "ip link set br0 up", "ip link set port0 master br0", "ip link set port0 up"]);
+    assert_eq!(
+        switch[..4],
+        ["ip link add br0 type bridge", "ip link set br0 up", "ip link set port0 master br0", "ip link set port0 up"]
+    );
     let outside = lines(&plan, EXTERNAL);
     assert!(outside.contains(&"ip addr add 172.18.0.1/16 dev eth0"));
     assert!(outside.contains(&"ip addr add 140.82.121.4/32 dev lo"));
-    assert!(!outside.iter().any(|line| line.contains("10.244.") || line.contains("10.96.")), "it knows nothing of pods and Services");
+    assert!(
+        !outside.iter().any(|line| line.contains("10.244.") || line.contains("10.96.")),
+        "it knows nothing of pods and Services"
+    );
 }
 
 #[test]
@@ -80,7 +90,12 @@ fn rules_come_from_kubelet_kube_proxy_and_kindnet_in_that_order() {
     assert_eq!(crate::export_rules(&cluster, "kind-worker").as_deref(), Ok(full.text.as_str()));
     let masquerade = &sets[3].stdin.as_ref().expect("a text").text;
     assert!(masquerade.contains("-A KIND-MASQ-AGENT -d 10.244.0.0/16 -j RETURN"), "{masquerade}");
-    assert!(crate::export_rules(&cluster, "nowhere").expect_err("no such node").to_string().contains("the nodes are kind-control-plane"));
+    assert!(
+        crate::export_rules(&cluster, "nowhere")
+            .expect_err("no such node")
+            .to_string()
+            .contains("the nodes are kind-control-plane")
+    );
 }
 
 #[test]
@@ -130,13 +145,17 @@ fn balanced_addresses_enter_by_a_node_and_that_is_said() {
     let outside = lines(&plan, EXTERNAL);
     assert!(outside.contains(&"ip route add 192.0.2.7 via 172.18.0.3"), "{outside:?}");
     assert!(!outside.iter().any(|line| line.contains("route add 172.18.0.3")), "a node's own address needs no route");
-    assert!(plan.assumptions.iter().any(|note| note.contains("192.0.2.7 (Service default/web) enter the cluster by node kind-worker")));
+    assert!(
+        plan.assumptions.iter().any(|note| note.contains("192.0.2.7 (Service default/web) enter the cluster by node kind-worker"))
+    );
 }
 
 #[test]
 fn nodes_of_a_dump_elsewhere_get_a_network_of_their_own() {
     let node = |name: &str, ip: &str| {
-        format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus: {{addresses: [{{type: InternalIP, address: {ip}}}]}}\n---\n")
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus: {{addresses: [{{type: InternalIP, address: {ip}}}]}}\n---\n"
+        )
     };
     let (_, plan) = planned_with(&(node("a", "192.168.7.1") + &node("b", "192.168.6.2")), |_| {});
     assert!(lines(&plan, "a").contains(&"ip addr add 192.168.7.1/23 dev eth0"));
@@ -152,4 +171,76 @@ fn the_same_cluster_gives_the_same_plan() {
     let (_, more) = planned_with(&format!("{CLIENT}---\n{}", CLIENT.replace("client", "other")), |_| {});
     let device = |plan: &Plan| plan.links.iter().find(|link| link.a.0 == "default/client").map(|link| link.b.1.clone());
     assert_eq!(device(&one), device(&more), "another pod does not rename the first one's device");
+}
+
+#[test]
+fn every_line_of_a_plan_is_a_command() {
+    let (_, plan) = planned_with(CLIENT, |c| {
+        let net = |text: &str| text.parse().expect("a prefix");
+        c.cluster_cidr.push(net("fd00:10:244::/56"));
+        c.service_cluster_ip_range.push(net("fd00:10:96::/112"));
+        c.node_network.push(net("fc00:f853:ccd:e793::/64"));
+    });
+    let mut provenances = Provenances::default();
+    for one in &plan.commands {
+        let command = one.command(&mut provenances).unwrap_or_else(|error| panic!("`{}`: {error}", one.line));
+        let printed = command.to_string();
+        let again = match command.stdin() {
+            Some(stdin) => Command::with_stdin(&printed, stdin.clone()),
+            None => printed.parse(),
+        };
+        assert_eq!(again.as_ref(), Ok(&command), "`{}` prints as `{printed}`", one.line);
+    }
+}
+
+#[test]
+#[ignore = "until devices can be joined"]
+fn the_plan_builds_a_network() {
+    let (_, plan) = planned_with(CLIENT, |_| {});
+    let mut network = Network::new(1, stack::TraceMode::default());
+    if let Err(error) = plan.apply(&mut network) {
+        panic!("{error}");
+    }
+    assert_eq!(network.names().count(), plan.namespaces.len());
+}
+
+#[test]
+#[ignore = "reads the files below the directories that PKTLAB_MANIFESTS names"]
+fn every_manifest_becomes_a_plan_or_an_error() {
+    let paths = std::env::var("PKTLAB_MANIFESTS").expect("PKTLAB_MANIFESTS is set");
+    let (mut plans, mut refused) = (0, 0);
+    for path in paths.split(':') {
+        for file in crate::source::manifest_files(path.as_ref()).expect("files") {
+            let built = crate::load_paths(std::slice::from_ref(&file))
+                .and_then(|manifests| Cluster::build(ClusterConfig::default(), manifests))
+                .and_then(|cluster| plan(&cluster).map(|plan| (cluster, plan)));
+            match built {
+                Ok((cluster, plan)) => {
+                    plans += 1;
+                    let rules: u32 = plan.commands.iter().filter_map(|one| one.stdin.as_ref()).map(RuleText::lines).sum();
+                    println!(
+                        "{}: {} pods, {} Services, {} namespaces, {} commands, {rules} lines of rules, {} servers, {} DNS names, {} assumptions",
+                        file.display(),
+                        cluster.pods.len(),
+                        cluster.services.len(),
+                        plan.namespaces.len(),
+                        plan.commands.len(),
+                        plan.servers.len(),
+                        dns::zones(&cluster).records.len(),
+                        plan.assumptions.len()
+                    );
+                    let mut provenances = Provenances::default();
+                    for one in &plan.commands {
+                        one.command(&mut provenances).unwrap_or_else(|error| panic!("`{}`: {error}", one.line));
+                    }
+                }
+                Err(errors) => {
+                    refused += 1;
+                    println!("{}: refused: {}", file.display(), errors.0[0]);
+                }
+            }
+        }
+    }
+    println!("{plans} plans, {refused} refused");
+    assert!(plans > 0, "nothing was planned");
 }

@@ -188,7 +188,10 @@ fn chances_are_rounded_as_printf_rounds_them() {
 
 #[test]
 fn no_endpoint_rejects_everywhere() {
-    let text = service(&format!("type: LoadBalancer, externalIPs: [198.51.100.1], {NODE_PORT}"), "loadBalancer: {ingress: [{ip: 192.0.2.1}]}");
+    let text = service(
+        &format!("type: LoadBalancer, externalIPs: [198.51.100.1], {NODE_PORT}"),
+        "loadBalancer: {ingress: [{ip: 192.0.2.1}]}",
+    );
     let not_ready = slice("a", &[("10.244.1.5", "kind-worker", "conditions: {ready: false}")]);
     for text in [text.clone(), text + &not_ready] {
         let chains = chains(&cluster(&text));
@@ -260,7 +263,9 @@ fn external_policy_local_keeps_sources_and_short_circuits_pods_and_the_node() {
     assert!(!elsewhere.contains_key(&nat(&svl)));
     assert_eq!(
         about_web(&elsewhere, "filter KUBE-EXTERNAL-SERVICES"),
-        ["-m comment --comment \"shop/web:http has no local endpoints\" -m addrtype --dst-type LOCAL -m tcp -p tcp --dport 30080 -j DROP"]
+        [
+            "-m comment --comment \"shop/web:http has no local endpoints\" -m addrtype --dst-type LOCAL -m tcp -p tcp --dport 30080 -j DROP"
+        ]
     );
     assert!(about_web(&elsewhere, "filter KUBE-SERVICES").is_empty(), "the policy of outside traffic does not touch the clusterIP");
 }
@@ -310,7 +315,9 @@ fn source_ranges_guard_the_balancers_address_alone() {
     );
     assert_eq!(
         about_web(&guarded, "filter KUBE-PROXY-FIREWALL"),
-        [format!("-m comment --comment \"shop/web:http traffic not accepted by {firewall}\" -m tcp -p tcp -d 192.0.2.1 --dport 80 -j DROP")]
+        [format!(
+            "-m comment --comment \"shop/web:http traffic not accepted by {firewall}\" -m tcp -p tcp -d 192.0.2.1 --dport 80 -j DROP"
+        )]
     );
     assert!(about_web(&guarded, "nat KUBE-NODEPORTS")[0].ends_with(&ext), "node ports go around the ranges");
 
@@ -325,7 +332,10 @@ fn health_check_node_ports_count_with_policy_local_only() {
         let spec = format!("type: LoadBalancer, externalTrafficPolicy: {policy}, healthCheckNodePort: 31999, {NODE_PORT}");
         about_web(&chains(&cluster(&(service(&spec, "") + &slice("a", &[REMOTE])))), "filter KUBE-NODEPORTS")
     };
-    assert_eq!(of("Local"), ["-m comment --comment \"shop/web:http health check node port\" -m tcp -p tcp --dport 31999 -j ACCEPT"]);
+    assert_eq!(
+        of("Local"),
+        ["-m comment --comment \"shop/web:http health check node port\" -m tcp -p tcp --dport 31999 -j ACCEPT"]
+    );
     assert!(of("Cluster").is_empty());
 }
 
@@ -347,7 +357,9 @@ fn affinity_remembers_clients_before_chance_decides() {
     );
     assert_eq!(
         chain(&chains, &nat(&one))[1],
-        format!("-m comment --comment shop/web:http -m recent --name {one} --set -m tcp -p tcp -j DNAT --to-destination 10.244.1.5:8080")
+        format!(
+            "-m comment --comment shop/web:http -m recent --name {one} --set -m tcp -p tcp -j DNAT --to-destination 10.244.1.5:8080"
+        )
     );
 }
 
@@ -380,7 +392,9 @@ fn an_endpoint_in_two_slices_counts_once_and_the_local_one_wins() {
 fn hints_count_only_if_all_ready_endpoints_have_them() {
     let nodes = |zone: &str| {
         let node = |name: &str, ip: &str, zone: &str| {
-            format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{topology.kubernetes.io/zone: {zone}}}}}\nspec: {{}}\nstatus: {{addresses: [{{type: InternalIP, address: {ip}}}]}}\n---\n")
+            format!(
+                "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{topology.kubernetes.io/zone: {zone}}}}}\nspec: {{}}\nstatus: {{addresses: [{{type: InternalIP, address: {ip}}}]}}\n---\n"
+            )
         };
         node("kind-worker", "172.18.0.3", zone) + &node("kind-worker2", "172.18.0.4", "b")
     };
@@ -430,7 +444,12 @@ fn node_port_addresses_choose_the_local_addresses() {
     let last = |change: &dyn Fn(&mut ClusterConfig)| {
         let chains = chains(&cluster_with("", change));
         let rules = chain(&chains, "nat KUBE-SERVICES");
-        let to = |rule: &String| rule.strip_prefix("-m comment --comment \"kubernetes service nodeports; NOTE: this must be the last rule in this chain\" ").map(str::to_owned);
+        let to = |rule: &String| {
+            rule.strip_prefix(
+                "-m comment --comment \"kubernetes service nodeports; NOTE: this must be the last rule in this chain\" ",
+            )
+            .map(str::to_owned)
+        };
         (rules.iter().filter_map(to).collect::<Vec<_>>(), chains.contains_key("filter KUBE-FIREWALL"))
     };
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<ipnet::IpNet>>();
@@ -464,7 +483,10 @@ fn each_family_has_its_own_services_and_endpoints() {
     assert_eq!(
         about_web(&six, "nat KUBE-SERVICES"),
         [
-            format!("-m comment --comment \"shop/web:http cluster IP\" -m tcp -p tcp -d fd00:10:96::1 --dport 80 -j {}", own(ChainKind::Cluster)),
+            format!(
+                "-m comment --comment \"shop/web:http cluster IP\" -m tcp -p tcp -d fd00:10:96::1 --dport 80 -j {}",
+                own(ChainKind::Cluster)
+            ),
             format!("-m comment --comment \"shop/web:http external IP\" -m tcp -p tcp -d 2001:db8::9 --dport 80 -j {ext}"),
         ]
     );
