@@ -131,7 +131,7 @@ impl ClusterConfig {
         }
         for prefix in &self.service_cluster_ip_range {
             let host_bits = prefix.max_prefix_len() - prefix.prefix_len();
-            if host_bits > MAX_SERVICE_HOST_BITS || host_bits < 4 {
+            if !(4..=MAX_SERVICE_HOST_BITS).contains(&host_bits) {
                 let longest = prefix.max_prefix_len() - MAX_SERVICE_HOST_BITS;
                 let help = format!("prefix lengths {longest} to {} are possible", prefix.max_prefix_len() - 4);
                 return wrong("service_cluster_ip_range", format!("{prefix} has {host_bits} host bits"), &help);

@@ -105,9 +105,12 @@ impl<'a> PodsByLabel<'a> {
     }
 }
 
+/// Names, protocols and numbers of a pod's ports: pods with the same share a slice.
+type PortsKey = Vec<(String, &'static str, Option<u16>)>;
+
 /// One slice for each family and each set of ports; a new one after [`MAX_ENDPOINTS_PER_SLICE`] endpoints.
 fn from_pods(service: &Service, pods: &[&ClusterPod], nodes: &[ClusterNode]) -> Vec<EndpointSlice> {
-    let mut groups: BTreeMap<(u8, Vec<(String, &'static str, Option<u16>)>), Vec<Endpoint>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u8, PortsKey), Vec<Endpoint>> = BTreeMap::new();
     for pod in pods {
         let ports = ports_for(service, pod);
         let key: Vec<_> = ports.iter().map(|port| (port.name.clone(), port.protocol.upper(), port.port)).collect();
