@@ -288,9 +288,8 @@ pub(crate) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<
         proto::ICMP | proto::ICMPV6 => ping::receive(ns, skb),
         _ => Err(DropReason::IpNoProto),
     };
-    if taken.is_err() {
-        ns.sockets.current = None;
-    }
+    // Until the caller does it, once it has recorded the end of the packet.
+    flush(ns, cx);
     taken.map(|socket| Delivered { socket })
 }
 
