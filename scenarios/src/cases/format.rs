@@ -178,15 +178,45 @@ pub(crate) struct FdbSpec {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Stimulus {
-    Frame { ns: String, iface: String, packet: Box<PacketSpec>, count: Option<u32>, settle_ms: Option<u64>, note: Option<String> },
-    ListenUdp { ns: String, port: u16, bind: Option<String>, reply: Option<String>, name: Option<String>, #[serde(default)] transparent: bool },
-    ListenTcp { ns: String, port: u16, bind: Option<String>, reply: Option<String>, name: Option<String>, #[serde(default)] transparent: bool },
+    Frame {
+        ns: String,
+        iface: String,
+        packet: Box<PacketSpec>,
+        count: Option<u32>,
+        settle_ms: Option<u64>,
+        note: Option<String>,
+    },
+    ListenUdp {
+        ns: String,
+        port: u16,
+        bind: Option<String>,
+        reply: Option<String>,
+        name: Option<String>,
+        #[serde(default)]
+        transparent: bool,
+    },
+    ListenTcp {
+        ns: String,
+        port: u16,
+        bind: Option<String>,
+        reply: Option<String>,
+        name: Option<String>,
+        #[serde(default)]
+        transparent: bool,
+    },
     Udp(Box<UdpStimulus>),
     Tcp(Box<TcpStimulus>),
     Ping(Box<PingStimulus>),
     Config(Box<ConfigStimulus>),
-    Wait { ms: u64, note: Option<String> },
-    GetRoute { ns: String, dst: String, args: Option<String> },
+    Wait {
+        ms: u64,
+        note: Option<String>,
+    },
+    GetRoute {
+        ns: String,
+        dst: String,
+        args: Option<String>,
+    },
 }
 
 #[derive(Debug, Deserialize)]

@@ -209,7 +209,9 @@ impl PacketSpec {
         }
         let Some(piece) = self.fragment.filter(|&piece| piece > 0) else {
             let offset = ip.frag_off.unwrap_or(0);
-            if offset > 0 && let Some(raw) = &self.raw {
+            if offset > 0
+                && let Some(raw) = &self.raw
+            {
                 l4 = raw.payload(8)?;
             }
             return Ok(vec![ip.build(proto, &l4, offset, ip.mf)?]);

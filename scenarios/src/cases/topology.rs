@@ -258,7 +258,7 @@ fn rules_and_routes(case: &Case, ns: &NamespaceSpec, steps: &mut Vec<(String, Se
         line(steps, ns, text);
     }
     let variant = case.iptables_variant.as_deref().unwrap_or("legacy");
-    let suffix = if variant == "nft" { "-nft" } else { "" };
+    let suffix = if variant == "nft" { "-nft" } else { "-legacy" };
     let mut stdin = |command: String, text: &Option<String>| {
         if let Some(text) = text {
             steps.push((ns.name.clone(), Setup::Stdin(command, text.clone())));
