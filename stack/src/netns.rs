@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sim_core::{Node, Packet, PortNo};
 
 use crate::Cx;
-use crate::addr::ByFamily;
+use crate::addr::{ByFamily, Family};
 use crate::app::Apps;
 use crate::conntrack::Conntrack;
 use crate::dev::device::{DevId, Devices};
@@ -55,7 +55,7 @@ impl Netns {
             name: name.into(),
             devices: Devices::default(),
             sysctls: Sysctls::default(),
-            routes: ByFamily::default(),
+            routes: ByFamily { v4: Rib::new(Family::V4), v6: Rib::new(Family::V6) },
             neighbours: Neighbours::default(),
             netfilter: ByFamily::default(),
             conntrack: Conntrack::default(),

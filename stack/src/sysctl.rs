@@ -298,7 +298,7 @@ impl Default for Sysctls {
         Sysctls {
             all4: Conf4::default(),
             default4: Conf4::default(),
-            all6: Conf6::default(),
+            all6: Conf6 { accept_dad: 0, ..Conf6::default() },
             default6: Conf6::default(),
             neigh4: ConfNeigh::default(),
             neigh6: ConfNeigh { locktime: SimTime::ZERO, ..ConfNeigh::default() },

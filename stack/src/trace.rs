@@ -93,6 +93,8 @@ pub mod purpose {
     pub const DNS_ORDER: Purpose = Purpose(8);
     /// The ICMP identifier of a ping.
     pub const PING_ID: Purpose = Purpose(9);
+    /// How long a neighbour counts as reachable.
+    pub const REACHABLE_TIME: Purpose = Purpose(40);
 }
 
 /// What a bridge decided (`br_handle_frame_finish`).
