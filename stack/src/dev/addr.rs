@@ -72,9 +72,10 @@ fn add_v4(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mut address: IfAddr) -> R
 fn add_routes_v4(ns: &mut Netns, dev: DevId, address: &IfAddr) {
     let device = ns.devices.get(dev);
     let (up, loopback) = (device.up, matches!(device.kind, DeviceKind::Loopback));
-    let primary = device.addrs.iter().find(|known| {
-        !known.secondary && known.prefix_len == address.prefix_len && on_subnet(known, address.peer)
-    });
+    let primary = device
+        .addrs
+        .iter()
+        .find(|known| !known.secondary && known.prefix_len == address.prefix_len && on_subnet(known, address.peer));
     let source = primary.map_or(address.address, |primary| primary.address);
     let own = bits(address.address);
     let prefix = bits(address.peer) & mask(address.prefix_len);
@@ -127,8 +128,12 @@ fn delete_routes_v4(ns: &mut Netns, dev: DevId, address: &IfAddr) {
     let prefix = bits(address.peer) & mask(address.prefix_len);
     let rest: Vec<IfAddr> = ns.devices.get(dev).addrs.iter().filter(|known| known.address.is_ipv4()).cloned().collect();
     let loopback = matches!(ns.devices.get(dev).kind, DeviceKind::Loopback);
-    let same_prefix = |known: &IfAddr| known.prefix_len == address.prefix_len && bits(known.peer) & mask(known.prefix_len) == prefix;
-    if !address.secondary && !(prefix == own && address.prefix_len == 32) && !rest.iter().any(|known| !known.secondary && same_prefix(known)) {
+    let same_prefix =
+        |known: &IfAddr| known.prefix_len == address.prefix_len && bits(known.peer) & mask(known.prefix_len) == prefix;
+    if !address.secondary
+        && !(prefix == own && address.prefix_len == 32)
+        && !rest.iter().any(|known| !known.secondary && same_prefix(known))
+    {
         let (kind, id) = if loopback { (SpecKind::Local, table::LOCAL) } else { (SpecKind::Unicast, table::MAIN) };
         edit::delete_kernel(ns, Family::V4, id, (prefix, address.prefix_len), kind, dev);
     }
@@ -259,7 +264,9 @@ fn start_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
 pub(crate) fn dad_completed(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, own: Ipv6Addr) {
     neigh::clear_tentative(ns, dev, own);
     let address = IpAddr::V6(own);
-    let Some(prov) = ns.devices.get(dev).addrs.iter().find(|known| known.address == address).map(|known| known.prov) else { return };
+    let Some(prov) = ns.devices.get(dev).addrs.iter().find(|known| known.address == address).map(|known| known.prov) else {
+        return;
+    };
     edit::add_kernel(ns, Family::V6, table::LOCAL, (bits(address), 128), kernel_v6(SpecKind::Local, dev, 0, prov));
     neigh::own_address(ns, cx, dev, address);
 }

@@ -146,15 +146,15 @@ fn asked(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, arp: &Arp) -> Option<Result
 fn ignores(ns: &Netns, dev: DevId, sender: Ipv4Addr, target: Ipv4Addr) -> bool {
     let device = ns.devices.get(dev);
     let mode = device.conf4.arp_ignore.max(ns.sysctls.all4.arp_ignore);
-    let owns = |device: &Device, limit: u8| {
-        device.addrs.iter().any(|addr| addr.address == IpAddr::V4(target) && addr.scope <= limit)
-    };
+    let owns =
+        |device: &Device, limit: u8| device.addrs.iter().any(|addr| addr.address == IpAddr::V4(target) && addr.scope <= limit);
     match mode {
         // Only for addresses of the device that was asked.
         1 => !owns(device, scope::HOST),
         // And the asker must be of the same subnet.
         2 => {
-            let near = |addr: &&crate::dev::device::IfAddr| on_subnet(addr, IpAddr::V4(target)) && on_subnet(addr, IpAddr::V4(sender));
+            let near =
+                |addr: &&crate::dev::device::IfAddr| on_subnet(addr, IpAddr::V4(target)) && on_subnet(addr, IpAddr::V4(sender));
             !owns(device, scope::HOST) || device.addrs.iter().find(near).is_none()
         }
         // Not for addresses of scope host.
@@ -231,11 +231,9 @@ pub(super) fn solicit(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, target: Ipv4A
         // 0: any address of ours.
         (0, Some(IpAddr::V4(own))) => Some(own),
         // 1: one that the target knows, being of a subnet with it.
-        (1, Some(IpAddr::V4(own))) => device
-            .addrs
-            .iter()
-            .any(|addr| on_subnet(addr, IpAddr::V4(own)) && on_subnet(addr, IpAddr::V4(target)))
-            .then_some(own),
+        (1, Some(IpAddr::V4(own))) => {
+            device.addrs.iter().any(|addr| on_subnet(addr, IpAddr::V4(own)) && on_subnet(addr, IpAddr::V4(target))).then_some(own)
+        }
         // 2: the primary one of the target's subnet.
         _ => None,
     };

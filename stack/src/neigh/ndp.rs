@@ -188,11 +188,7 @@ fn advertisement(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, message: &Message) 
     let mac = message.mac.unwrap_or(old);
     cx.record(skb.id(), Record::Neigh { dev, address: IpAddr::V6(target), mac, event: NeighEvent::Learned });
     let new = if solicited { NeighState::Reachable } else { NeighState::Stale };
-    let how = Update {
-        overrides: message.flags & OVERRIDE_FLAG != 0,
-        weak: true,
-        router: Some(message.flags & ROUTER_FLAG != 0),
-    };
+    let how = Update { overrides: message.flags & OVERRIDE_FLAG != 0, weak: true, router: Some(message.flags & ROUTER_FLAG != 0) };
     table::update(ns, cx, key, message.mac, new, how);
     Ok(())
 }

@@ -265,12 +265,13 @@ fn hop_v4(ns: &Netns, nexthop: &super::Nexthop, id: u32, limit: u8) -> Result<Ho
         }
         Some(via) => {
             let flow = Flow { oif: nexthop.dev.unwrap_or(DevId::NONE), ..Flow::to(via) };
-            let query = Query {
-                scope: limit.saturating_add(1).max(scope::LINK),
-                ignore_linkstate: true,
-                ..Query::new(&flow, flow.oif)
-            };
-            let own = ns.routes.v4.table(id).and_then(|routes| in_table(ns, routes, &query, bits(via)).map(|(at, _)| routes.at(at).clone().at_hop(at.hop)));
+            let query =
+                Query { scope: limit.saturating_add(1).max(scope::LINK), ignore_linkstate: true, ..Query::new(&flow, flow.oif) };
+            let own = ns
+                .routes
+                .v4
+                .table(id)
+                .and_then(|routes| in_table(ns, routes, &query, bits(via)).map(|(at, _)| routes.at(at).clone().at_hop(at.hop)));
             let (route, dev) = match own.filter(|(route, _)| route.kind == SpecKind::Unicast || route.kind == SpecKind::Local) {
                 Some(found) => found,
                 None => match fib_lookup(ns, &query) {
@@ -343,7 +344,9 @@ fn gateway_v6(ns: &Netns, via: IpAddr, nexthop: &super::Nexthop, id: u32) -> Res
             _ => None,
         };
         let rib = &ns.routes.v6;
-        let in_own = rib.table(id).and_then(|routes| in_table(ns, routes, &query, bits(via)).and_then(|(at, _)| neighbour(routes.at(at), at.hop)));
+        let in_own = rib
+            .table(id)
+            .and_then(|routes| in_table(ns, routes, &query, bits(via)).and_then(|(at, _)| neighbour(routes.at(at), at.hop)));
         let found = in_own.or_else(|| match fib_lookup(ns, &query) {
             Found::Hit(hit) => rib.table(hit.table).and_then(|routes| neighbour(routes.at(hit.at), hit.at.hop)),
             _ => None,

@@ -105,8 +105,7 @@ impl FibRoute {
     /// The route as `ip route` would be told it.
     pub(crate) fn spec(&self, family: Family, prefix: u128, len: u8, table: u32) -> RouteSpec {
         let dst = IpNet::new(address_of(family, prefix), len).expect("a stored prefix is no longer than its family's addresses");
-        let nexthop =
-            |hop: &Hop| Nexthop { via: hop.via, dev: Some(hop.dev), weight: hop.weight, onlink: hop.onlink };
+        let nexthop = |hop: &Hop| Nexthop { via: hop.via, dev: Some(hop.dev), weight: hop.weight, onlink: hop.onlink };
         RouteSpec {
             dst,
             kind: self.kind,

@@ -194,7 +194,8 @@ fn best_scored(ns: &Netns, query: &Query<'_>, routes: &[FibRoute]) -> Option<(u1
                 (same || !query.strict).then(|| (at as u16, u8::from(same) * 2 + (preference(route.pref) << 2)))
             });
             // The first of the best.
-            scored.fold(None, |best: Option<(u16, u8)>, next| if best.is_none_or(|best| next.1 > best.1) { Some(next) } else { best })
+            scored
+                .fold(None, |best: Option<(u16, u8)>, next| if best.is_none_or(|best| next.1 > best.1) { Some(next) } else { best })
         };
         if let Some((hop, score)) = offer
             && best.is_none_or(|(_, best, _)| score > best)
@@ -235,8 +236,10 @@ pub(crate) fn select_leg(ns: &mut Netns, cx: &mut Cx<'_>, query: &Query<'_>, hit
     let mut legs = [(0u16, 0u32); MAX_LEGS];
     let mut count = 0;
     let mut total = 0;
-    let preferred = |hop: &Hop| source.is_some_and(|source| ns.devices.get(hop.dev).addrs.iter().any(|addr| addr.address == source));
-    let prefer = family == Family::V4 && source.is_some() && route.hops.iter().any(|hop| is_usable(ns, query, hop) && preferred(hop));
+    let preferred =
+        |hop: &Hop| source.is_some_and(|source| ns.devices.get(hop.dev).addrs.iter().any(|addr| addr.address == source));
+    let prefer =
+        family == Family::V4 && source.is_some() && route.hops.iter().any(|hop| is_usable(ns, query, hop) && preferred(hop));
     for (at, hop) in route.hops.iter().enumerate() {
         let elsewhere = query.strict && hop.dev != query.oif;
         if count == MAX_LEGS || elsewhere || !is_usable(ns, query, hop) || (prefer && !preferred(hop)) {

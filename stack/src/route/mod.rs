@@ -139,7 +139,8 @@ fn output_v4(ns: &mut Netns, cx: &mut Cx<'_>, flow: &Flow) -> Route {
     if let Some(source) = given
         && flow.oif == DevId::NONE
         && group
-        && let Some(dev) = ns.devices.iter().find(|device| device.addrs.iter().any(|addr| addr.address == source)).map(|device| device.id)
+        && let Some(dev) =
+            ns.devices.iter().find(|device| device.addrs.iter().any(|addr| addr.address == source)).map(|device| device.id)
     {
         return Route { src: given, ..on_device(kind, dev) };
     }

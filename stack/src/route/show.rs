@@ -168,7 +168,9 @@ pub fn get(ns: &mut Netns, cx: &mut Cx<'_>, family: Family, args: &GetArgs) -> R
         None => route_output(ns, cx, &flow),
     };
     match route.kind {
-        RouteKind::None => return Err(if args.iif.is_some() && family == Family::V4 { Errno::HostUnreach } else { Errno::NetUnreach }),
+        RouteKind::None => {
+            return Err(if args.iif.is_some() && family == Family::V4 { Errno::HostUnreach } else { Errno::NetUnreach });
+        }
         RouteKind::Unreachable => return Err(Errno::HostUnreach),
         RouteKind::Prohibit => return Err(Errno::Acces),
         RouteKind::Blackhole => return Err(Errno::Inval),

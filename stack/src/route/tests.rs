@@ -164,7 +164,13 @@ impl Lab {
         (op, spec)
     }
 
-    pub(crate) fn rule(&mut self, family: Family, priority: Option<u32>, action: RuleAction, change: impl FnOnce(&mut RuleSpec)) -> Result<(), Errno> {
+    pub(crate) fn rule(
+        &mut self,
+        family: Family,
+        priority: Option<u32>,
+        action: RuleAction,
+        change: impl FnOnce(&mut RuleSpec),
+    ) -> Result<(), Errno> {
         let mut spec = RuleSpec { priority, ..rule::matching_all(action) };
         change(&mut spec);
         self.run(|ns, _| add_rule(ns, family, spec))
@@ -376,7 +382,10 @@ fn route_get_answers_as_the_kernel_did() {
         ("2001:db8::1", "local 2001:db8::1 from :: dev lo table local proto kernel src 2001:db8::1 metric 0 pref medium\n"),
         ("::1", "local ::1 from :: dev lo table local proto kernel src ::1 metric 0 pref medium\n"),
         ("ff02::1", "multicast ff02::1 from :: dev e0 table local proto kernel src fe80::ff:fe00:1 metric 256 pref medium\n"),
-        ("2001:db8:4::9", "2001:db8:4::9 from :: via fe80::1 dev e0 proto static src 2001:db8::1 metric 1024 mtu 1400 pref medium\n"),
+        (
+            "2001:db8:4::9",
+            "2001:db8:4::9 from :: via fe80::1 dev e0 proto static src 2001:db8::1 metric 1024 mtu 1400 pref medium\n",
+        ),
     ] {
         assert_eq!(lab.get(dst, plain), answer, "{dst}");
     }
@@ -386,7 +395,10 @@ fn route_get_answers_as_the_kernel_did() {
     );
     let in_from = |from: &'static str| move |args: &mut GetArgs| (args.iif, args.from) = (Some(e0), address(from));
     assert_eq!(lab.get("8.8.8.8", in_from("10.0.0.9")), "EHOSTUNREACH");
-    assert_eq!(lab.get("10.0.0.1", in_from("10.0.0.9")), "local 10.0.0.1 from 10.0.0.9 dev lo table local \n    cache <local> iif e0 \n");
+    assert_eq!(
+        lab.get("10.0.0.1", in_from("10.0.0.9")),
+        "local 10.0.0.1 from 10.0.0.9 dev lo table local \n    cache <local> iif e0 \n"
+    );
     assert_eq!(
         lab.get("8.8.8.8", |args| args.mark = 7),
         "8.8.8.8 via 10.0.0.254 dev e0 table 7 src 10.0.0.1 mark 7 uid 0 \n    cache \n"
@@ -460,7 +472,8 @@ fn throw_and_suppress_go_on_to_the_next_rule() {
     lab.rule(Family::V4, Some(100), RuleAction::Lookup(254), |rule| rule.suppress_prefixlength = Some(0)).expect("a rule");
     assert!(lab.get("10.0.0.9", |_| {}).starts_with("10.0.0.9 dev e0 src"), "longer than 0 is not suppressed");
     assert!(lab.get("10.6.0.1", |_| {}).contains("via 10.0.0.7"), "the default route is");
-    lab.rule(Family::V4, Some(50), RuleAction::Unreachable, |rule| rule.to = Some("10.6.0.0/16".parse().expect("a prefix"))).expect("a rule");
+    lab.rule(Family::V4, Some(50), RuleAction::Unreachable, |rule| rule.to = Some("10.6.0.0/16".parse().expect("a prefix")))
+        .expect("a rule");
     assert_eq!(lab.get("10.6.0.1", |_| {}), "ENETUNREACH");
 }
 
@@ -564,7 +577,8 @@ fn ipv6_takes_the_source_that_rfc_6724_names() {
 /// A prefix and a metric.
 fn prefixes() -> impl Strategy<Value = Vec<(u32, u8, u32)>> {
     // Few distinct bits, so that prefixes nest.
-    let bits = prop::collection::vec(any::<bool>(), 6).prop_map(|bits| bits.iter().fold(0, |all, &bit| all << 1 | u32::from(bit)) << 26);
+    let bits =
+        prop::collection::vec(any::<bool>(), 6).prop_map(|bits| bits.iter().fold(0, |all, &bit| all << 1 | u32::from(bit)) << 26);
     prop::collection::vec((bits, 0u8..=8, 0u32..3), 0..40)
 }
 
