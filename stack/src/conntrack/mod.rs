@@ -116,7 +116,7 @@ pub(crate) fn nf_conntrack_in(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState
     let Some(tuple) = tuple::of_packet(skb) else { return invalid(ns, cx, skb) };
     // A connection that is over may be replaced once by a new one.
     for _ in 0..2 {
-        let Some((id, info)) = resolve(ns, cx, state, &tuple)? else { return invalid(ns, cx, skb) };
+        let Some((id, info)) = resolve(ns, cx, &tuple)? else { return invalid(ns, cx, skb) };
         let Netns { conntrack, sysctls, .. } = ns;
         let Some(conn) = conntrack.table.get_mut(id) else { return invalid(ns, cx, skb) };
         skb.ct = Ct::Entry(id, info);
@@ -172,7 +172,7 @@ fn invalid(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<(), DropRea
 
 /// `resolve_normal_ct`: the connection of a tuple, found or made, and how the packet relates to it.
 #[inline]
-fn resolve(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
+fn resolve(ns: &mut Netns, cx: &mut Cx<'_>, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
     let now = cx.now();
     if let Some((id, dir)) = ns.conntrack.table.find(tuple, 0) {
         let conn = ns.conntrack.table.get(id).expect("what is indexed is in the arena: kill() takes it out of the index first");
@@ -186,11 +186,11 @@ fn resolve(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) ->
         }
         kill(&mut ns.conntrack, cx, id, NO_PACKET);
     }
-    init(ns, cx, state, tuple)
+    init(ns, cx, tuple)
 }
 
 /// `init_conntrack`: a new connection, unconfirmed. Drops the packet where the table is full.
-fn init(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
+fn init(ns: &mut Netns, cx: &mut Cx<'_>, tuple: &Tuple) -> Result<Option<(CtId, CtInfo)>, DropReason> {
     let now = cx.now();
     let Netns { conntrack, sysctls, .. } = ns;
     // An ICMP type that neither asks nor answers.
@@ -208,9 +208,6 @@ fn init(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, tuple: &Tuple) -> Re
         make_room(conntrack, cx, &sysctls.ct)?;
     }
     let mut conn = blank(*tuple, reply, now);
-    if state.hook == Hook::Output {
-        conn.status |= status::LOCAL_ORIGIN;
-    }
     if sysctls.ct.acct {
         conn.counts = Some(Box::default());
     }

@@ -44,8 +44,6 @@ pub(crate) mod status {
     pub(crate) const DYING: u16 = 1 << 7;
     pub(crate) const FIXED_TIMEOUT: u16 = 1 << 8;
     pub(crate) const NAT_CLASH: u16 = 1 << 9;
-    /// Its first packet was made here (`nf_conn::local_origin`).
-    pub(crate) const LOCAL_ORIGIN: u16 = 1 << 10;
     /// Both sources and destination bits of NAT.
     pub(crate) const NAT_MASK: u16 = SRC_NAT | DST_NAT;
 }
@@ -399,5 +397,13 @@ impl Table {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// Connections in the arena.
+    pub(crate) fn kept(&self) -> usize {
+        self.chunks.iter().flatten().map(Vec::len).sum()
     }
 }

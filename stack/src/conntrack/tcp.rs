@@ -423,7 +423,15 @@ impl TcpTrack {
         let theirs = &self.seen[dir.other() as usize];
         let established = self.state == TcpState::Established && assured;
         let mut keeps = false;
-        if theirs.flags & flag::MAXACK_SET != 0 {
+        // Closing: the ports may be in use again by others, and what was remembered of the windows means nothing.
+        if matches!(
+            self.state,
+            TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close
+        ) {
+            return Reset::ClosesSurely;
+        }
+        // After a SYN that was let through the largest acknowledgement may be that of another connection.
+        if theirs.flags & flag::MAXACK_SET != 0 && self.last.kind != Kind::Syn {
             if segment.seq == 0 && !established {
                 return Reset::Closes;
             }

@@ -33,11 +33,7 @@ pub(super) fn tuple(
     manip: Manip,
 ) -> Tuple {
     let now = cx.now();
-    let mut random = range.random || range.random_fully;
-    let local = conntrack.table.get(ct).is_some_and(|conn| conn.has(status::LOCAL_ORIGIN));
-    if manip == Manip::Src && !random && !local {
-        random = shadows_a_port(current);
-    }
+    let random = range.random || range.random_fully;
     // 1. The packet as it is, or the mapping that its source already has.
     if manip == Manip::Src && !random {
         if in_range(current, range) {
@@ -72,11 +68,6 @@ pub(super) fn tuple(
     }
     search(conntrack, cx, ct, &mut new, range, manip);
     new
-}
-
-/// `tuple_force_port_remap`: a source port so low, to a port so high, could be taken for a flow in the other direction.
-fn shadows_a_port(tuple: &Tuple) -> bool {
-    matches!(tuple.proto, proto::TCP | proto::UDP | proto::UDPLITE) && tuple.sport < 16384 && tuple.dport >= 32768
 }
 
 /// `nf_in_range`: whether the source already is within the range.
@@ -143,16 +134,16 @@ fn address_of_range(tuple: &Tuple, first: IpAddr, last: IpAddr, persistent: bool
         let (least, distance) = if full_range {
             (0, u32::MAX)
         } else {
-            let (least, most) = (u32::from_be(low[at]), u32::from_be(high[at]));
+            let (least, most) = (low[at].swap_bytes(), high[at].swap_bytes());
             (least, most.wrapping_sub(least).wrapping_add(1))
         };
-        chosen[at] = least.wrapping_add(scale(hash, distance)).to_be();
+        chosen[at] = least.wrapping_add(scale(hash, distance)).swap_bytes();
         full_range |= chosen[at] != high[at];
         if !persistent {
             hash ^= dst[at];
         }
     }
-    let octet = |at: usize| chosen[at / 4].to_ne_bytes()[at % 4];
+    let octet = |at: usize| chosen[at / 4].to_le_bytes()[at % 4];
     match first {
         IpAddr::V4(_) => IpAddr::from(std::array::from_fn::<u8, 4, _>(octet)),
         IpAddr::V6(_) => IpAddr::from(std::array::from_fn::<u8, 16, _>(octet)),
@@ -166,7 +157,7 @@ fn words(address: IpAddr) -> [u32; 4] {
         IpAddr::V4(v4) => octets[..4].copy_from_slice(&v4.octets()),
         IpAddr::V6(v6) => octets = v6.octets(),
     }
-    std::array::from_fn(|at| u32::from_ne_bytes([octets[at * 4], octets[at * 4 + 1], octets[at * 4 + 2], octets[at * 4 + 3]]))
+    std::array::from_fn(|at| u32::from_le_bytes([octets[at * 4], octets[at * 4 + 1], octets[at * 4 + 2], octets[at * 4 + 3]]))
 }
 
 /// `reciprocal_scale`.
