@@ -424,10 +424,8 @@ impl TcpTrack {
         let established = self.state == TcpState::Established && assured;
         let mut keeps = false;
         // Closing: the ports may be in use again by others, and what was remembered of the windows means nothing.
-        if matches!(
-            self.state,
-            TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close
-        ) {
+        if matches!(self.state, TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close)
+        {
             return Reset::ClosesSurely;
         }
         // After a SYN that was let through the largest acknowledgement may be that of another connection.

@@ -98,10 +98,7 @@ fn an_error_about_ipv6_is_translated_like_one_about_ipv4() {
 fn a_redirect_about_a_translated_flow_dies() {
     let mut router = Router::new();
     let there = router.forward(&udp("10.0.1.2", 1, "10.0.2.2", 9), &[Rule(Hook::PostRouting, to("10.0.2.1"))]).expect("it passes");
-    assert_eq!(
-        router.forward(&error("10.0.2.9", "10.0.2.1", 5, 1, &there.ip), &[]).unwrap_err(),
-        DropReason::NetfilterDrop
-    );
+    assert_eq!(router.forward(&error("10.0.2.9", "10.0.2.1", 5, 1, &there.ip), &[]).unwrap_err(), DropReason::NetfilterDrop);
 }
 
 #[test]
@@ -145,9 +142,8 @@ fn a_source_keeps_the_address_of_a_range_that_it_already_has() {
     let mut router = Router::new();
     let range = NatRange { addresses: Some(([10, 9, 0, 1].into(), [10, 9, 0, 200].into())), ..NatRange::default() };
     let rule = [Rule(Hook::PostRouting, range)];
-    let of = |router: &mut Router, dst: &str| {
-        tuple(&router.forward(&udp("10.0.1.2", 1000, dst, 9), &rule).expect("it passes").ip).src
-    };
+    let of =
+        |router: &mut Router, dst: &str| tuple(&router.forward(&udp("10.0.1.2", 1000, dst, 9), &rule).expect("it passes").ip).src;
     let first = of(&mut router, "10.0.2.2");
     for last in 3..40 {
         assert_eq!(of(&mut router, &format!("10.0.2.{last}")), first);
@@ -171,7 +167,9 @@ fn random_ports_are_drawn_and_recorded() {
     let mut router = Router::new();
     let rule = [Rule(Hook::PostRouting, NatRange { random: true, ..to("10.0.2.1") })];
     let ports: Vec<u16> = (2..12)
-        .map(|client| tuple(&router.forward(&udp(&format!("10.0.1.{client}"), 5000, "10.0.2.2", 9), &rule).expect("it passes").ip).sport)
+        .map(|client| {
+            tuple(&router.forward(&udp(&format!("10.0.1.{client}"), 5000, "10.0.2.2", 9), &rule).expect("it passes").ip).sport
+        })
         .collect();
     assert!(ports.iter().all(|&port| port >= 1024) && ports.iter().any(|&port| port != 5000), "{ports:?}");
     assert_eq!(router.sim.choices().len(), 10);
@@ -225,9 +223,7 @@ fn source_nat_in_input_is_undone_in_output() {
     let rule = [Rule(Hook::Input, to("10.9.9.9"))];
     let got = router.walk(&udp("10.0.1.2", 1000, "10.0.1.1", 7000), &rule, &[Hook::PreRouting, Hook::Input]).expect("it passes");
     assert_eq!(ends(&got.ip), "10.9.9.9:1000 > 10.0.1.1:7000");
-    let answer = router
-        .walk(&udp("10.0.1.1", 7000, "10.9.9.9", 1000), &[], &[Hook::Output, Hook::PostRouting])
-        .expect("it passes");
+    let answer = router.walk(&udp("10.0.1.1", 7000, "10.9.9.9", 1000), &[], &[Hook::Output, Hook::PostRouting]).expect("it passes");
     assert_eq!(ends(&answer.ip), "10.0.1.1:7000 > 10.0.1.2:1000");
 }
 
