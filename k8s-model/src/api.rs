@@ -3,7 +3,7 @@
 //! - [`meta`]: names, labels, owners, selectors.
 //! - [`pod`]: pods, containers, ports, what a pod asks of DNS and of the scheduler.
 //! - [`workload`]: Deployments and the other kinds that make pods.
-//! - [`mod@service`]: Services.
+//! - [`service`]: Services and their ports.
 //! - [`endpoints`]: EndpointSlices, and Endpoints turned into the same shape.
 //! - [`node`]: nodes and namespaces.
 //!

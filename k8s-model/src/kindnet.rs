@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::cluster::{ClusterNode, ClusterPod};
 use crate::controllers::names::hex8;
-use crate::ipam;
+use crate::{ipam, portmap};
 
 /// The device of a pod.
 pub const POD_DEVICE: &str = "eth0";
@@ -69,6 +69,10 @@ pub fn host_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
         // ptp asks for scope host; IPv6 has no scopes.
         let scope = if ip.is_ipv4() { " scope host" } else { "" };
         commands.push(format!("{} route add {ip} dev {device}{scope}", ip_tool(ip)));
+    }
+    if portmap::forwards(pod) {
+        // So that connections to 127.0.0.1:hostPort may leave by this device.
+        commands.push(format!("sysctl -w net.ipv4.conf.{device}.route_localnet=1"));
     }
     commands
 }

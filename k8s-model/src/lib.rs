@@ -17,7 +17,7 @@
 //! - [`listen`]: what each pod and node listens on; [`images`]: what is known of images; [`dns`]: CoreDNS' records.
 //! - [`outside`]: the world beyond the nodes.
 //! - [`network`]: [`Plan`], all of it as plain data: namespaces, links, commands, servers; [`underlay`]: the nodes' network;
-//!   [`kindnet`]: what the CNI plugin does.
+//!   [`kindnet`], [`portmap`]: what the CNI plugins do.
 //!
 //! Deliberately elsewhere: how a packet is processed is in `pktlab-stack`; this crate never touches one. It is a pure
 //! function from objects to commands.
@@ -37,6 +37,7 @@ pub mod lookup;
 pub mod network;
 pub mod node_rules;
 pub mod outside;
+pub mod portmap;
 pub mod provenance;
 pub mod proxy;
 pub mod report;

@@ -15,7 +15,7 @@ use stack::app::{Resolver, Server};
 use stack::command::{CommandError, ParseCommandError};
 use stack::{Command, Errno, LinkConfig, Network, Provenance, Provenances, SimTime};
 
-use crate::cluster::{Cluster, ClusterNode, ClusterPod};
+use crate::cluster::{Cluster, ClusterNode, ClusterPod, PodState};
 use crate::config::{Cni, ProxyMode};
 use crate::error::{InputError, InputErrors};
 use crate::node_rules::{families, node_rules};
@@ -167,15 +167,19 @@ impl Planner<'_> {
             families(cluster).into_iter().filter_map(|family| node_network(cluster, family, &mut self.plan.assumptions)).collect();
         self.underlay();
         self.external(&networks);
-        for (index, node) in cluster.nodes.iter().enumerate() {
-            self.node(node, index + 1, &networks);
-        }
         let mut by_node: BTreeMap<&str, Vec<&ClusterPod>> = BTreeMap::new();
-        for pod in cluster.pods.iter().filter(|pod| pod.has_netns()) {
+        for pod in cluster.pods.iter().filter(|pod| pod.state == PodState::Running) {
             by_node.entry(pod.node.as_deref().unwrap_or_default()).or_default().push(pod);
         }
+        let pods_on = |node: &ClusterNode| by_node.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
+        for (index, node) in cluster.nodes.iter().enumerate() {
+            self.node(node, index + 1, &networks);
+            let own = pods_on(node).iter().filter(|pod| pod.spec.host_network);
+            let names = own.map(|pod| (pod.meta.namespace.clone(), pod.meta.name.clone())).collect();
+            self.plan.namespaces.last_mut().expect("the node's namespace has just been added").pods = names;
+        }
         for node in &cluster.nodes {
-            for pod in by_node.get(node.name.as_str()).into_iter().flatten() {
+            for pod in pods_on(node).iter().filter(|pod| pod.has_netns()) {
                 self.pod(pod, node);
             }
         }
@@ -303,10 +307,6 @@ impl Planner<'_> {
         let kindnetd = provenance::by("kindnet");
         for line in kindnet::node_routes(node, &self.cluster.nodes) {
             self.run(&node.name, &kindnetd, line);
-        }
-        for pod in self.cluster.pods.iter().filter(|pod| self.cluster.netns_of(pod).as_ref() == Some(&node.name)) {
-            let name = (pod.meta.namespace.clone(), pod.meta.name.clone());
-            self.plan.namespaces.last_mut().expect("the node's namespace has just been added").pods.push(name);
         }
     }
 

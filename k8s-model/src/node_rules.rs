@@ -1,14 +1,14 @@
-//! All rules of a node, in the order in which its parts write them: kubelet, kube-proxy, kindnet.
+//! All rules of a node, in the order in which its parts write them: kubelet, kube-proxy, kindnet, portmap.
 
 use std::fmt::Write as _;
 
 use crate::cluster::{Cluster, ClusterNode};
 use crate::config::{Cni, ProxyMode};
 use crate::error::{InputError, InputErrors};
-use crate::ipam;
 use crate::provenance::by;
 use crate::proxy::iptables;
 use crate::proxy::text::RuleText;
+use crate::{ipam, portmap};
 
 /// A text for `iptables-restore --noflush`, and what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,9 @@ pub fn node_rules(cluster: &Cluster, node: &ClusterNode) -> Vec<RuleSet> {
         result.push(RuleSet { family, title: "kube-proxy: full sync", text: iptables::sync(cluster, node, family) });
         if let Some(text) = kindnet_masquerade(cluster, family) {
             result.push(RuleSet { family, title: "kindnet: masquerading towards the outside", text });
+        }
+        if let Some(text) = portmap::rules(cluster, node, family) {
+            result.push(RuleSet { family, title: "portmap: host ports", text });
         }
     }
     result

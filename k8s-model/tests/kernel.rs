@@ -20,7 +20,7 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       containers:
-      - {name: web, image: example/web:1, ports: [{containerPort: 8080}, {containerPort: 53, protocol: UDP}, {containerPort: 9, protocol: SCTP}]}
+      - {name: web, image: example/web:1, ports: [{containerPort: 8080, hostPort: 8088}, {containerPort: 53, hostPort: 5353, protocol: UDP}, {containerPort: 9, protocol: SCTP}]}
 ---
 apiVersion: v1
 kind: Service

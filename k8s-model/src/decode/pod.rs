@@ -113,8 +113,8 @@ fn container(container: core::Container, at: &Place<'_>, collected: &mut Collect
     for (index, port) in container.ports.unwrap_or_default().into_iter().enumerate() {
         let place = at.field("ports").item(index);
         let host_port = place.field("hostPort");
-        if port.host_port.is_some_and(|port| port > 0) {
-            host_port.unused(collected, true, "hostPort is not modelled: the node does not forward this port");
+        if port.host_ip.is_some_and(|ip| !ip.is_empty() && ip != "0.0.0.0" && ip != "::") {
+            place.field("hostIP").unused(collected, true, "hostIP is not modelled: every address of the node forwards the port");
         }
         ports.push(ContainerPort {
             name: port.name.filter(|name| !name.is_empty()),
