@@ -14,6 +14,7 @@
 //! - [`resolv`]: what a pod's resolver is told.
 //! - [`lookup`]: finding nodes, pods and Services by name and address.
 //! - [`proxy`]: kube-proxy's rules; [`node_rules`]: all rules of a node; [`provenance`]: who made them.
+//! - [`export`]: those rules as text.
 //! - [`listen`]: what each pod and node listens on; [`images`]: what is known of images; [`dns`]: CoreDNS' records.
 //! - [`outside`]: the world beyond the nodes.
 //! - [`network`]: [`Plan`], all of it as plain data: namespaces, links, commands, servers; [`underlay`]: the nodes' network;
@@ -29,6 +30,7 @@ pub mod controllers;
 pub mod decode;
 pub mod dns;
 pub mod error;
+pub mod export;
 pub mod images;
 pub mod ipam;
 pub mod kindnet;
@@ -50,7 +52,7 @@ pub use cluster::{Cluster, ClusterNode, ClusterPod, PodState};
 pub use config::ClusterConfig;
 pub use decode::Manifests;
 pub use error::{InputError, InputErrors, Origin, Pos};
+pub use export::{ExportError, export_all_rules, export_rules, export_saved_rules};
 pub use network::{ApplyError, NsKind, Plan, plan};
-pub use node_rules::{export_all_rules, export_rules};
 pub use report::LoadReport;
 pub use source::{load_paths, load_text};

@@ -1,14 +1,14 @@
 //! All rules of a node, in the order in which its parts write them: kubelet, kube-proxy, kindnet, portmap.
 
-use std::fmt::Write as _;
-
 use crate::cluster::{Cluster, ClusterNode};
 use crate::config::{Cni, ProxyMode};
-use crate::error::{InputError, InputErrors};
 use crate::provenance::by;
 use crate::proxy::iptables;
 use crate::proxy::text::RuleText;
 use crate::{ipam, portmap};
+
+/// The title of what kube-proxy writes.
+pub const FULL_SYNC: &str = "kube-proxy: full sync";
 
 /// A text for `iptables-restore --noflush`, and what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub fn node_rules(cluster: &Cluster, node: &ClusterNode) -> Vec<RuleSet> {
     for family in families(cluster) {
         result.push(RuleSet { family, title: "kubelet", text: kubelet(family) });
         result.push(RuleSet { family, title: "kube-proxy: jumps from the built-in chains", text: iptables::base() });
-        result.push(RuleSet { family, title: "kube-proxy: full sync", text: iptables::sync(cluster, node, family) });
+        result.push(RuleSet { family, title: FULL_SYNC, text: iptables::sync(cluster, node, family) });
         if let Some(text) = kindnet_masquerade(cluster, family) {
             result.push(RuleSet { family, title: "kindnet: masquerading towards the outside", text });
         }
@@ -54,47 +54,6 @@ pub fn node_rules(cluster: &Cluster, node: &ClusterNode) -> Vec<RuleSet> {
         }
     }
     result
-}
-
-/// What kube-proxy writes on a node in a full sync, all families: `export rules --form restore`.
-///
-/// # Errors
-/// There is no such node.
-pub fn export_rules(cluster: &Cluster, node: &str) -> Result<String, InputErrors> {
-    let sets = all_rules(cluster, node)?;
-    let mut result = String::new();
-    for set in sets.iter().filter(|set| set.title == "kube-proxy: full sync") {
-        if set.family == 6 && !result.is_empty() {
-            result.push_str("# IPv6\n");
-        }
-        result.push_str(&set.text.text);
-    }
-    Ok(result)
-}
-
-/// Every rule that the cluster writes on a node, each set headed by a comment: pasted into the tools in this order, it makes
-/// the node.
-///
-/// # Errors
-/// There is no such node.
-pub fn export_all_rules(cluster: &Cluster, node: &str) -> Result<String, InputErrors> {
-    let mut result = String::new();
-    for set in all_rules(cluster, node)? {
-        let _ = writeln!(result, "# {} ({})", set.title, set.command());
-        result.push_str(&set.text.text);
-    }
-    Ok(result)
-}
-
-fn all_rules(cluster: &Cluster, node: &str) -> Result<Vec<RuleSet>, InputErrors> {
-    match cluster.nodes.iter().find(|candidate| candidate.name == node) {
-        Some(node) => Ok(node_rules(cluster, node)),
-        None => {
-            let names: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-            let help = format!("the nodes are {}", names.join(", "));
-            Err(InputError::whole("cluster", format!("there is no node {node}")).help(help).into())
-        }
-    }
 }
 
 /// pkg/kubelet/kubelet_network_linux.go: the hint chain, the canary chains, and the guard of 127.0.0.0/8.
