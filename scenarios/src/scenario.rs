@@ -1,4 +1,4 @@
-//! The scenario file: RON, as `docs/scenario.md` shows it. Unknown fields are errors; every mistake is shown in its line.
+//! The scenario file: RON, as `docs/scenarios.md` shows it. Unknown fields are errors; every mistake is shown in its line.
 //!
 //! Reading has two passes. Serde gives the shape ([`Scenario`]); then [`Scenario::check`] reads what stands inside strings (ends,
 //! durations, commands) and points into them, so that a typo in a command is found before anything runs.
@@ -381,7 +381,7 @@ fn help_for(code: &ron::Error) -> String {
             None => format!("possible are {}", list(expected)),
         },
         ron::Error::MissingStructField { field, .. } => format!("add `{field}: ...`"),
-        _ => "docs/scenario.md shows the whole format".to_owned(),
+        _ => "docs/scenarios.md shows the whole format".to_owned(),
     }
 }
 

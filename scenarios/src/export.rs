@@ -1,0 +1,187 @@
+//! What the network is made of, as text that the real tools take.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use k8s_model::network::Plan;
+use stack::Provenance;
+
+use crate::build::World;
+use crate::problem::Problem;
+use crate::scenario::{CommandSpec, Item, ScenarioFile};
+
+/// How rules are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RulesForm {
+    /// What kube-proxy gives to `iptables-restore`.
+    Restore,
+    /// What `iptables-save` prints back.
+    Save,
+}
+
+/// The rules of a node, or of all nodes.
+///
+/// # Errors
+/// No such node, or no cluster.
+pub fn rules(world: &mut World, node: Option<&str>, form: RulesForm) -> Result<String, Problem> {
+    let cluster = world.cluster.as_ref().ok_or_else(|| Problem::whole("export rules", "there is no cluster").help("give -f, or no -s"))?;
+    let nodes: Vec<String> = match node {
+        None => cluster.nodes.iter().map(|node| node.name.clone()).collect(),
+        Some(name) => {
+            let Some(node) = cluster.nodes.iter().find(|node| node.name == name) else {
+                let known: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+                return Err(Problem::whole(format!("--node {name}"), "there is no such node").help(format!("there are {}", known.join(", "))));
+            };
+            vec![node.name.clone()]
+        }
+    };
+    let mut text = String::new();
+    for name in &nodes {
+        if nodes.len() > 1 {
+            let _ = writeln!(text, "# node {name}");
+        }
+        match form {
+            RulesForm::Restore => {
+                let plan = world.plan.iter().flat_map(|plan| &plan.commands);
+                for command in plan.filter(|command| command.netns == *name) {
+                    if let Some(stdin) = &command.stdin {
+                        let _ = writeln!(text, "# {}", command.line);
+                        text.push_str(&stdin.text);
+                    }
+                }
+            }
+            RulesForm::Save => {
+                let line = "iptables-save";
+                let saved = world.run_line(name, line, Provenance::default());
+                text.push_str(&saved.map_err(|why| Problem::whole(format!("{name}: {line}"), why).unsupported())?);
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// A shell script that builds the same network out of real namespaces.
+///
+/// # Errors
+/// A file of the scenario cannot be read.
+pub fn commands(world: &World, scenario: Option<&ScenarioFile>) -> Result<String, Problem> {
+    let mut script = Script::default();
+    if let Some(plan) = &world.plan {
+        script.plan(plan);
+    }
+    if let Some(file) = scenario {
+        for item in &file.scenario.network {
+            script.item(file, item)?;
+        }
+    }
+    Ok(script.finish())
+}
+
+#[derive(Default)]
+struct Script {
+    body: String,
+    namespaces: Vec<String>,
+    heredocs: usize,
+    listeners: BTreeMap<String, Vec<u16>>,
+}
+
+/// `ip netns` takes no slash in a name.
+fn real_name(name: &str) -> String {
+    name.replace('/', ".")
+}
+
+/// A word for the shell.
+fn quote(word: &str) -> String {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@,+%".contains(&b);
+    if !word.is_empty() && word.bytes().all(safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+impl Script {
+    fn netns(&mut self, name: &str) {
+        self.namespaces.push(real_name(name));
+        let _ = writeln!(self.body, "ip netns add {}", quote(&real_name(name)));
+    }
+
+    fn link(&mut self, a: (&str, &str), b: (&str, &str), delay_ns: u64) {
+        let (left, right) = (quote(&real_name(a.0)), quote(&real_name(b.0)));
+        let _ = writeln!(self.body, "ip link add {} netns {left} type veth peer name {} netns {right}", quote(a.1), quote(b.1));
+        if delay_ns > 0 {
+            let micros = delay_ns.div_ceil(1_000);
+            let _ = writeln!(self.body, "# a cable of {micros}us: tc qdisc add dev {} root netem delay {micros}us", a.1);
+        }
+    }
+
+    fn command(&mut self, netns: &str, line: &str, stdin: Option<&str>) {
+        let _ = write!(self.body, "ip netns exec {} {line}", quote(&real_name(netns)));
+        match stdin {
+            None => self.body.push('\n'),
+            Some(text) => {
+                self.heredocs += 1;
+                let end = format!("PKTLAB_{}", self.heredocs);
+                let newline = if text.ends_with('\n') { "" } else { "\n" };
+                let _ = writeln!(self.body, " <<'{end}'\n{text}{newline}{end}");
+            }
+        }
+    }
+
+    fn plan(&mut self, plan: &Plan) {
+        for ns in &plan.namespaces {
+            self.netns(&ns.name);
+        }
+        for link in &plan.links {
+            let (a, b) = ((link.a.0.as_str(), link.a.1.as_str()), (link.b.0.as_str(), link.b.1.as_str()));
+            self.link(a, b, link.config.delay.as_nanos());
+        }
+        let mut by = String::new();
+        for command in &plan.commands {
+            let made = format!("# {}", command.prov);
+            if made != by {
+                let _ = writeln!(self.body, "{made}");
+                by = made;
+            }
+            let text = command.stdin.as_ref().map(|stdin| stdin.text.as_str());
+            self.command(&command.netns, &command.line, text);
+        }
+        for server in &plan.servers {
+            self.listeners.entry(server.netns.clone()).or_default().push(server.server.port);
+        }
+    }
+
+    fn item(&mut self, file: &ScenarioFile, item: &Item) -> Result<(), Problem> {
+        match item {
+            Item::Ns(name) => self.netns(name),
+            Item::Link { a, b, delay, mtu, .. } => {
+                let (left, right) = (file.device(a)?, file.device(b)?);
+                let delay = delay.as_deref().map(|text| file.time(text)).transpose()?.unwrap_or_default();
+                self.link(left, right, delay.as_nanos());
+                if let Some(mtu) = mtu {
+                    for (netns, device) in [left, right] {
+                        self.command(netns, &format!("ip link set {device} mtu {mtu}"), None);
+                    }
+                }
+            }
+            Item::In(netns, commands) => {
+                for command in commands {
+                    match command {
+                        CommandSpec::Line(line) => self.command(netns, line, None),
+                        CommandSpec::Stdin(line, name) => self.command(netns, line, Some(&file.file_text(name)?)),
+                    }
+                }
+            }
+            Item::Listen { on, port, .. } => self.listeners.entry(on.clone()).or_default().push(*port),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> String {
+        let mut text = String::from("#!/bin/sh\n# The network that pktlab simulates, out of real namespaces. As root; undo with the last line.\nset -e\n");
+        text.push_str(&self.body);
+        for (netns, ports) in &self.listeners {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let _ = writeln!(text, "# in {netns} something listens on {}", ports.join(", "));
+        }
+        let names: Vec<String> = self.namespaces.iter().map(|name| quote(name)).collect();
+        let _ = writeln!(text, "# for ns in {}; do ip netns del \"$ns\"; done", names.join(" "));
+        text
+    }
+}
