@@ -69,7 +69,8 @@ impl World {
         let app_answer = self.answer_of(source.netns, app).cloned().unwrap_or_default();
         let input = TraceInput { from: Some(source.netns), first_choice, kinds: self.kinds.clone() };
         let exchange = trace::exchange(&self.network, &input);
-        let mut answer = Reader { world: self, source: &source, exchange: &exchange, app: &app_answer }.read(question, &destination, halted);
+        let mut answer =
+            Reader { world: self, source: &source, exchange: &exchange, app: &app_answer }.read(question, &destination, halted);
         if let Some(expect) = &question.expect {
             answer.unmet = expect.unmet(&answer, &exchange);
             answer.ok = Some(answer.unmet.is_empty());
@@ -87,12 +88,17 @@ impl World {
         let has = self.network.netns(source.netns).devices.iter().any(|dev| dev.addrs.iter().any(|have| have.address == address));
         if !has {
             if let Some(owner) = self.owner(address) {
-                return Err(Problem::whole(format!("--from {address}@external"), format!("{address} is an address of {owner}, not of somebody outside")));
+                return Err(Problem::whole(
+                    format!("--from {address}@external"),
+                    format!("{address} is an address of {owner}, not of somebody outside"),
+                ));
             }
             let length = if address.is_ipv4() { 32 } else { 128 };
             let line = format!("ip addr add {address}/{length} dev lo");
-            let command = line.parse().map_err(|error: stack::command::ParseCommandError| Problem::whole(line.clone(), error.message))?;
-            let prov = self.network.provenances.intern(stack::Provenance { generator: "the question".into(), ..Default::default() });
+            let command =
+                line.parse().map_err(|error: stack::command::ParseCommandError| Problem::whole(line.clone(), error.message))?;
+            let prov =
+                self.network.provenances.intern(stack::Provenance { generator: "the question".into(), ..Default::default() });
             self.network.apply(source.netns, &command, prov).map_err(|error| Problem::whole(line, error.message))?;
         }
         Ok(Some(address))
@@ -298,7 +304,11 @@ impl Reader<'_> {
             }
             let guilty = match &packet.end {
                 PacketEnd::Dropped { namespace, device, reason, .. } => {
-                    let reason = DropReason::ALL.iter().copied().find(|known| known.as_str() == reason.as_str()).unwrap_or(DropReason::NotSpecified);
+                    let reason = DropReason::ALL
+                        .iter()
+                        .copied()
+                        .find(|known| known.as_str() == reason.as_str())
+                        .unwrap_or(DropReason::NotSpecified);
                     if matches!(reason, DropReason::NeighConsumed | DropReason::OtherHost) {
                         continue;
                     }
@@ -341,7 +351,9 @@ impl Reader<'_> {
             Some(AnswerResult::Http { .. } | AnswerResult::Reply { .. } | AnswerResult::Connected | AnswerResult::Done) => {
                 return (OutcomeClass::Delivered, code::PL0001);
             }
-            Some(AnswerResult::Ping(replies)) if replies.iter().any(Option::is_some) => return (OutcomeClass::Delivered, code::PL0001),
+            Some(AnswerResult::Ping(replies)) if replies.iter().any(Option::is_some) => {
+                return (OutcomeClass::Delivered, code::PL0001);
+            }
             _ => {}
         }
         let Some(guilty) = guilty else {
@@ -406,7 +418,9 @@ impl Reader<'_> {
     fn collect(&self, guilty: Option<&Guilty<'_>>) -> String {
         let goal = self.app.remote.map_or_else(|| "the destination".to_owned(), |remote| remote.ip().to_string());
         let at = guilty.map_or("the last hop", |guilty| guilty.netns);
-        format!("what lies behind {at}: on the next hop, `ip route get {goal}`, `iptables-save`, `nft list ruleset`, and load them with -s")
+        format!(
+            "what lies behind {at}: on the next hop, `ip route get {goal}`, `iptables-save`, `nft list ruleset`, and load them with -s"
+        )
     }
 
     fn decided_by(&self) -> Vec<DecidedBy> {
@@ -502,4 +516,3 @@ fn symptom(result: Option<&AnswerResult>, retries: usize) -> String {
         },
     }
 }
-

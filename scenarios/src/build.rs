@@ -104,7 +104,8 @@ impl World {
         }
         for link in &plan.links {
             let (a, b) = ((link.a.0.as_str(), link.a.1.as_str()), (link.b.0.as_str(), link.b.1.as_str()));
-            self.join(a, b, link.config, link.prov.clone()).map_err(|why| broken(&format!("link {}/{} to {}/{}", a.0, a.1, b.0, b.1), why))?;
+            self.join(a, b, link.config, link.prov.clone())
+                .map_err(|why| broken(&format!("link {}/{} to {}/{}", a.0, a.1, b.0, b.1), why))?;
         }
         for planned in &plan.commands {
             let what = || format!("{}: `{}` ({})", planned.netns, planned.line, planned.prov);
@@ -163,7 +164,8 @@ impl World {
                     }
                 }
                 let prov = self.scenario_prov(file, a);
-                self.join(left, right, config, prov.clone()).map_err(|why| file.problem_with(a, format!("link {a} to {b}: {why}")))?;
+                self.join(left, right, config, prov.clone())
+                    .map_err(|why| file.problem_with(a, format!("link {a} to {b}: {why}")))?;
                 if let Some(mtu) = mtu {
                     for (netns, device) in [left, right] {
                         self.run_line(netns, &format!("ip link set {device} mtu {mtu}"), prov.clone())
@@ -173,7 +175,9 @@ impl World {
             }
             Item::In(netns, commands) => {
                 let Some(ns) = self.network.named(netns) else {
-                    return Err(file.problem_with(netns, format!("there is no namespace {netns}")).help(format!("put Ns(\"{netns}\") in front")));
+                    return Err(file
+                        .problem_with(netns, format!("there is no namespace {netns}"))
+                        .help(format!("put Ns(\"{netns}\") in front")));
                 };
                 for spec in commands {
                     let (line, command, stdin_file) = self.command(file, spec)?;
@@ -188,7 +192,11 @@ impl World {
                     EndKind::Netns { name, .. } | EndKind::Node { name, .. } => name.clone(),
                     EndKind::Pod { namespace, name, .. } => format!("{namespace}/{name}"),
                     EndKind::External { .. } => EXTERNAL.to_owned(),
-                    _ => return Err(file.problem_with(on, "nobody can listen there").help("write ns/NAME, node/NAME, pod/NS/NAME or external")),
+                    _ => {
+                        return Err(file
+                            .problem_with(on, "nobody can listen there")
+                            .help("write ns/NAME, node/NAME, pod/NS/NAME or external"));
+                    }
                 };
                 let (l4, any) = (if *proto == Transport::Udp { L4::Udp } else { L4::Tcp }, IpAddr::from([0; 4]));
                 let (service, name) = match app {
@@ -197,7 +205,8 @@ impl World {
                     App::Sink => (Service::Sink, "sink"),
                 };
                 let server = Server { name: name.into(), bind: bind.unwrap_or(any), port: *port, l4, service, transparent: false };
-                self.serve(&netns, server).map_err(|why| file.problem_with(on, format!("{netns} cannot listen on port {port}: {why}")))?;
+                self.serve(&netns, server)
+                    .map_err(|why| file.problem_with(on, format!("{netns} cannot listen on port {port}: {why}")))?;
             }
         }
         Ok(())
@@ -257,7 +266,8 @@ impl World {
 
     /// Who is behind an address of a namespace.
     pub(crate) fn describe(&self, netns: &str, ip: IpAddr, port: Option<u16>) -> DeliveredTo {
-        let pod = self.cluster.iter().flat_map(|cluster| &cluster.pods).find(|pod| pod.has_netns() && pod.meta.full_name() == netns);
+        let pod =
+            self.cluster.iter().flat_map(|cluster| &cluster.pods).find(|pod| pod.has_netns() && pod.meta.full_name() == netns);
         let node = match pod {
             Some(pod) => pod.node.clone(),
             None => (self.kinds.get(netns) == Some(&PlaceKind::Node)).then(|| netns.to_owned()),

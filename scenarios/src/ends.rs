@@ -135,8 +135,7 @@ pub struct EndError {
     pub help: String,
 }
 
-const FORMS: &str =
-    "write pod/NS/NAME[:PORT], svc/NS/NAME[:PORT], node/NAME[:PORT], ns/NAME[:PORT], external[:ADDR][:PORT], ADDR:PORT, a DNS name or a URL";
+const FORMS: &str = "write pod/NS/NAME[:PORT], svc/NS/NAME[:PORT], node/NAME[:PORT], ns/NAME[:PORT], external[:ADDR][:PORT], ADDR:PORT, a DNS name or a URL";
 
 /// A piece of the text, and where it begins.
 #[derive(Clone, Copy)]
@@ -479,7 +478,11 @@ impl fmt::Display for End {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.tls { "https://" } else { "http://" })?;
-        if self.host.contains(':') { write!(f, "[{}]", self.host)? } else { f.write_str(&self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?
+        } else {
+            f.write_str(&self.host)?
+        }
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }

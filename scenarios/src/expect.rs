@@ -83,7 +83,8 @@ impl Expect {
         for part in text.split(',') {
             let (from, part) = (at + part.len() - part.trim_start().len(), part.trim());
             at += text[at..].find(',').map_or(text.len() - at, |comma| comma + 1);
-            let error = |at: usize, len: usize, message: String| EndError { message, at, len: len.max(1), help: GRAMMAR.to_owned() };
+            let error =
+                |at: usize, len: usize, message: String| EndError { message, at, len: len.max(1), help: GRAMMAR.to_owned() };
             let Some((key, value)) = part.split_once('=').or_else(|| part.split_once(": ")) else {
                 expect.outcome = Some(class(part).ok_or_else(|| error(from, part.len(), format!("`{part}` is no outcome")))?);
                 continue;

@@ -160,7 +160,9 @@ fn picked(asked: &Asked) -> (Option<std::net::IpAddr>, Option<u16>, Option<Strin
     }
     let original = asked.exchange.packets.iter().find(|packet| packet.cause == "original");
     let nat = original.and_then(|packet| packet.steps.iter().find(|step| step.action == "nat"));
-    let value = |end: &str| nat.and_then(|step| step.diff.iter().find(|change| change.field.ends_with(end))).map(|change| change.new.clone());
+    let value = |end: &str| {
+        nat.and_then(|step| step.diff.iter().find(|change| change.field.ends_with(end))).map(|change| change.new.clone())
+    };
     (value(".dst").and_then(|ip| ip.parse().ok()), value(".dport").and_then(|port| port.parse().ok()), None)
 }
 

@@ -24,13 +24,15 @@ pub enum RulesForm {
 /// # Errors
 /// No such node, or no cluster.
 pub fn rules(world: &mut World, node: Option<&str>, form: RulesForm) -> Result<String, Problem> {
-    let cluster = world.cluster.as_ref().ok_or_else(|| Problem::whole("export rules", "there is no cluster").help("give -f, or no -s"))?;
+    let cluster =
+        world.cluster.as_ref().ok_or_else(|| Problem::whole("export rules", "there is no cluster").help("give -f, or no -s"))?;
     let nodes: Vec<String> = match node {
         None => cluster.nodes.iter().map(|node| node.name.clone()).collect(),
         Some(name) => {
             let Some(node) = cluster.nodes.iter().find(|node| node.name == name) else {
                 let known: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-                return Err(Problem::whole(format!("--node {name}"), "there is no such node").help(format!("there are {}", known.join(", "))));
+                return Err(Problem::whole(format!("--node {name}"), "there is no such node")
+                    .help(format!("there are {}", known.join(", "))));
             };
             vec![node.name.clone()]
         }
@@ -174,7 +176,9 @@ impl Script {
     }
 
     fn finish(self) -> String {
-        let mut text = String::from("#!/bin/sh\n# The network that pktlab simulates, out of real namespaces. As root; undo with the last line.\nset -e\n");
+        let mut text = String::from(
+            "#!/bin/sh\n# The network that pktlab simulates, out of real namespaces. As root; undo with the last line.\nset -e\n",
+        );
         text.push_str(&self.body);
         for (netns, ports) in &self.listeners {
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();

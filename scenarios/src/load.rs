@@ -70,7 +70,11 @@ impl ClusterFlags {
             }
         }
         let prefixes = |flag: &str, text: &str| {
-            let parse = |part: &str| part.trim().parse::<IpNet>().map_err(|_| wrong(flag, text, format!("`{part}` is no prefix; write for example 10.0.0.0/16")));
+            let parse = |part: &str| {
+                part.trim()
+                    .parse::<IpNet>()
+                    .map_err(|_| wrong(flag, text, format!("`{part}` is no prefix; write for example 10.0.0.0/16")))
+            };
             text.split(',').map(parse).collect::<Result<Vec<IpNet>, Problem>>()
         };
         let flag_error = |flag: &str, value: &str, error: k8s_model::config::FlagError| {
@@ -260,5 +264,4 @@ impl Loaded {
         world.converge();
         Ok(world)
     }
-
 }

@@ -98,7 +98,9 @@ pub fn matrix(loaded: &Loaded) -> Result<Matrix, Problems> {
         }
     }
     if sources.is_empty() {
-        return Err(Problem::whole("matrix", "there is no pod that could ask").help("give manifests with -f, or a scenario with -s").into());
+        return Err(Problem::whole("matrix", "there is no pod that could ask")
+            .help("give manifests with -f, or a scenario with -s")
+            .into());
     }
     if sources.len() * destinations.len() > MAX_CELLS {
         let message = format!("{} sources times {} destinations are more than {MAX_CELLS}", sources.len(), destinations.len());
@@ -119,7 +121,10 @@ pub fn matrix(loaded: &Loaded) -> Result<Matrix, Problems> {
         model: MODEL,
         seed: loaded.seed,
         sources: sources.iter().map(End::to_string).collect(),
-        destinations: destinations.iter().map(|(end, proto)| if *proto == Proto::Udp { format!("{end} (udp)") } else { end.to_string() }).collect(),
+        destinations: destinations
+            .iter()
+            .map(|(end, proto)| if *proto == Proto::Udp { format!("{end} (udp)") } else { end.to_string() })
+            .collect(),
         cells,
         assumptions: world.not_modelled(),
     })
@@ -153,7 +158,9 @@ impl Matrix {
             }
             text.push('\n');
         }
-        text.push_str("\n.  delivered   R  rejected   X  dropped   ?  left the model   O  looped   N  unresolved   !  not modelled\n");
+        text.push_str(
+            "\n.  delivered   R  rejected   X  dropped   ?  left the model   O  looped   N  unresolved   !  not modelled\n",
+        );
         let mut other: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for cell in self.cells.iter().flatten().filter(|cell| cell.outcome != OutcomeClass::Delivered) {
             *other.entry((cell.code, cell.symptom.as_str())).or_default() += 1;

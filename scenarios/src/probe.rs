@@ -90,7 +90,9 @@ fn of_yaml(file: &str, text: &str) -> Result<Vec<(QuestionSpec, Option<Pos>)>, P
                             || "the fields are name, from, to, proto, sport, via, expect".to_owned(),
                             |meant| format!("`{meant}` was probably meant"),
                         );
-                        problems.push(wrong(field.pos, String::new(), format!("`{}` is no field of a question", field.path)).help(help));
+                        problems.push(
+                            wrong(field.pos, String::new(), format!("`{}` is no field of a question", field.path)).help(help),
+                        );
                     }
                     specs.push((spec, Some(item.pos)));
                 }
@@ -105,7 +107,12 @@ fn of_yaml(file: &str, text: &str) -> Result<Vec<(QuestionSpec, Option<Pos>)>, P
 ///
 /// # Errors
 /// The network cannot be built, or a question is about somebody who is not there.
-pub fn ask(loaded: &Loaded, questions: &[Question], all_arms: bool, mut tell: impl FnMut(&Answer)) -> Result<Vec<Answer>, Problems> {
+pub fn ask(
+    loaded: &Loaded,
+    questions: &[Question],
+    all_arms: bool,
+    mut tell: impl FnMut(&Answer),
+) -> Result<Vec<Answer>, Problems> {
     let mut answers = Vec::with_capacity(questions.len());
     let mut world = loaded.converged(TraceMode::Headers)?;
     // Nothing is asked before all questions are known to be possible.
@@ -146,8 +153,9 @@ mod tests {
     #[test]
     fn mistakes_stand_in_their_line() {
         for (text, place, says) in [
-            ("- from: pod/default/a\n  too: b\n", "p.yaml:", "missing field `to`"),
-            ("- from: pod/default/a\n  to: b:80\n  exspect: {}\n", "p.yaml:3:3", "`exspect` is no field"),
+            ("- from: pod/default/a\n", "p.yaml:1:", "missing field `to`"),
+            ("- from: pod/default/a\n  too: b\n", "p.yaml:2:3", "unknown field `too`"),
+            ("- from: pod/default/a\n  to: b:80\n  exspect: {}\n", "p.yaml:3:3", "unknown field `exspect`"),
             ("- from: pod/a\n  to: b:80\n", "p.yaml:1:", "namespace is missing"),
             ("- from: pod/default/a\n  to: b:80\n  expect: {outcome: delivred}\n", "p.yaml:3:", "delivred"),
             ("from: a\n", "p.yaml:1:1", "no list"),

@@ -142,7 +142,9 @@ impl Problem {
             _ => what,
         };
         let (Some(line), Some(column)) = (self.line, self.column) else {
-            let mut group = Level::ERROR.primary_title(format!("{}: {title}", self.file)).elements(Vec::<annotate_snippets::Element<'_>>::new());
+            let mut group = Level::ERROR
+                .primary_title(format!("{}: {title}", self.file))
+                .elements(Vec::<annotate_snippets::Element<'_>>::new());
             if !self.help.is_empty() {
                 group = group.element(Level::HELP.message(self.help.as_str()));
             }

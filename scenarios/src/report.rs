@@ -82,7 +82,14 @@ impl Coverage {
                 };
                 let (line, column) = (object.pos.line, object.pos.column);
                 if let Some((why, matters)) = whole {
-                    notes.push(CoverageNote { line, column, object: object.to_string(), field: String::new(), text: why.clone(), matters });
+                    notes.push(CoverageNote {
+                        line,
+                        column,
+                        object: object.to_string(),
+                        field: String::new(),
+                        text: why.clone(),
+                        matters,
+                    });
                 }
                 notes.extend(object.unused.iter().map(|note| CoverageNote {
                     line: note.pos.line,
@@ -247,7 +254,11 @@ pub fn junit<'a>(suite: &str, answers: impl IntoIterator<Item = &'a Answer>) -> 
             Some(true) => text.push_str("/>\n"),
             Some(false) => {
                 let message = escape(&answer.unmet.join("; "));
-                let _ = write!(text, ">\n    <failure message=\"{message}\">{}</failure>\n  </testcase>\n", escape(&summary(answer, false)));
+                let _ = write!(
+                    text,
+                    ">\n    <failure message=\"{message}\">{}</failure>\n  </testcase>\n",
+                    escape(&summary(answer, false))
+                );
             }
             None => text.push_str(">\n    <skipped message=\"nothing was expected\"/>\n  </testcase>\n"),
         }

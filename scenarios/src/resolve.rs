@@ -65,9 +65,11 @@ impl World {
                     }
                     None if cluster.nodes.iter().any(|one| one.name == node && one.ips.contains(address)) => (node, Some(*address)),
                     None => {
-                        return Err(wrong(format!("nobody on {node} has the address {address}, and making a pod for it is not modelled"))
-                            .help("add a Pod with `nodeName` to the manifests, or ask from pod/NS/NAME")
-                            .unsupported());
+                        return Err(wrong(format!(
+                            "nobody on {node} has the address {address}, and making a pod for it is not modelled"
+                        ))
+                        .help("add a Pod with `nodeName` to the manifests, or ask from pod/NS/NAME")
+                        .unsupported());
                     }
                 }
             }
@@ -79,10 +81,13 @@ impl World {
                 }
             },
             EndKind::Service { .. } => {
-                return Err(wrong("a Service sends nothing: it is an address that is translated".to_owned()).help("name a pod: pod/NS/NAME"));
+                return Err(wrong("a Service sends nothing: it is an address that is translated".to_owned())
+                    .help("name a pod: pod/NS/NAME"));
             }
             EndKind::Name { .. } | EndKind::Url(_) => {
-                return Err(wrong("a name or URL is no source".to_owned()).help("write pod/NS/NAME, node/NAME, ns/NAME or external"));
+                return Err(
+                    wrong("a name or URL is no source".to_owned()).help("write pod/NS/NAME, node/NAME, ns/NAME or external")
+                );
             }
         };
         let netns = self.network.named(&name).ok_or_else(|| {
@@ -119,7 +124,11 @@ impl World {
                         let protocol = if l4 == L4::Udp { Protocol::Udp } else { Protocol::Tcp };
                         pod.named_port(name, protocol).ok_or_else(|| {
                             let names: Vec<&str> = pod.container_ports().filter_map(|port| port.name.as_deref()).collect();
-                            let help = if names.is_empty() { "it names no ports: write a number".to_owned() } else { format!("its ports are {}", names.join(", ")) };
+                            let help = if names.is_empty() {
+                                "it names no ports: write a number".to_owned()
+                            } else {
+                                format!("its ports are {}", names.join(", "))
+                            };
                             wrong(format!("pod {} has no port that is called {name}", pod.meta.full_name())).help(help)
                         })?
                     }
@@ -127,7 +136,9 @@ impl World {
                 };
                 (at(ip), number, Some((netns, number)))
             }
-            EndKind::Service { namespace, name, port } => self.service_target(namespace, name, port.as_ref(), icmp, &mut assumptions, end)?,
+            EndKind::Service { namespace, name, port } => {
+                self.service_target(namespace, name, port.as_ref(), icmp, &mut assumptions, end)?
+            }
             EndKind::Node { name, port } => {
                 let node = self.node(name, "--to", end)?;
                 let cluster = self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()))?;
@@ -137,13 +148,18 @@ impl World {
                     _ if icmp => 0,
                     Some(Port::Number(number)) => *number,
                     Some(Port::Name(wanted)) => self.node_port(wanted, &wrong)?,
-                    None => return Err(wrong("the port is missing".to_owned()).help("write node/NAME:PORT, for example a nodePort, or --proto icmp")),
+                    None => {
+                        return Err(wrong("the port is missing".to_owned())
+                            .help("write node/NAME:PORT, for example a nodePort, or --proto icmp"));
+                    }
                 };
                 (at(ip), number, Some((node, number)))
             }
             EndKind::Netns { name, port } => {
                 let name = self.bare(name, "--to", end)?;
-                let ip = self.first_address(&name).ok_or_else(|| wrong(format!("{name} has no address")).help("`ip addr add` is missing in it"))?;
+                let ip = self
+                    .first_address(&name)
+                    .ok_or_else(|| wrong(format!("{name} has no address")).help("`ip addr add` is missing in it"))?;
                 let number = match port {
                     _ if icmp => 0,
                     Some(Port::Number(number)) => *number,
@@ -154,7 +170,8 @@ impl World {
             }
             EndKind::External { address, port } => {
                 let name = EXTERNAL.to_owned();
-                let ip = address.or_else(|| self.first_address(&name)).ok_or_else(|| wrong("there is nobody outside".to_owned()))?;
+                let ip =
+                    address.or_else(|| self.first_address(&name)).ok_or_else(|| wrong("there is nobody outside".to_owned()))?;
                 let number = match port {
                     _ if icmp => 0,
                     Some(Port::Number(number)) => *number,
@@ -169,7 +186,9 @@ impl World {
                     Some(Port::Number(number)) => *number,
                     Some(Port::Name(_)) => return Err(wrong("write the port of an address as a number".to_owned())),
                     None => {
-                        return Err(wrong("the port is missing".to_owned()).help(format!("write {end}:PORT, or --proto icmp to ping it")));
+                        return Err(
+                            wrong("the port is missing".to_owned()).help(format!("write {end}:PORT, or --proto icmp to ping it"))
+                        );
                     }
                 };
                 (at(*address), number, self.served_at(*address, number))
@@ -179,13 +198,18 @@ impl World {
                     _ if icmp => 0,
                     Some(Port::Number(number)) => *number,
                     Some(Port::Name(_)) => return Err(wrong("write the port of a DNS name as a number".to_owned())),
-                    None => return Err(wrong("the port is missing".to_owned()).help(format!("write {name}:PORT, http://{name}/, or --proto icmp"))),
+                    None => {
+                        return Err(wrong("the port is missing".to_owned())
+                            .help(format!("write {name}:PORT, http://{name}/, or --proto icmp")));
+                    }
                 };
                 (Target::Name(name.clone()), number, None)
             }
             EndKind::Url(url) => {
                 if url.tls {
-                    return Err(wrong("TLS is not modelled".to_owned()).help("ask http://, or NAME:443 for the connection alone").unsupported());
+                    return Err(wrong("TLS is not modelled".to_owned())
+                        .help("ask http://, or NAME:443 for the connection alone")
+                        .unsupported());
                 }
                 let port = url.port.unwrap_or(80);
                 let target = url.host.parse().map_or_else(|_| Target::Name(url.host.clone()), Target::Address);
@@ -216,7 +240,8 @@ impl World {
         end: &End,
     ) -> Result<(Target, u16, Option<(String, u16)>), Problem> {
         let wrong = |message: String| Problem::whole(format!("--to {end}"), message);
-        let cluster = self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()).help("give manifests with -f"))?;
+        let cluster =
+            self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()).help("give manifests with -f"))?;
         let service = cluster.services.iter().find(|service| service.meta.key() == (namespace, name)).ok_or_else(|| {
             let known = cluster.services.iter().map(|service| format!("svc/{}", service.meta.full_name())).collect::<Vec<_>>();
             wrong(format!("there is no Service {namespace}/{name}")).help(did_you_mean(&format!("svc/{namespace}/{name}"), &known))
@@ -224,11 +249,20 @@ impl World {
         if let Some(external) = &service.external_name {
             assumptions.push(format!("Service {namespace}/{name} is of type ExternalName: {external} is asked"));
             let Some(Port::Number(number)) = port else {
-                return Err(wrong("an ExternalName Service has no ports".to_owned()).help(format!("write svc/{namespace}/{name}:PORT")));
+                return Err(
+                    wrong("an ExternalName Service has no ports".to_owned()).help(format!("write svc/{namespace}/{name}:PORT"))
+                );
             };
             return Ok((Target::Name(external.clone()), *number, None));
         }
-        let list = || service.ports.iter().map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }).collect::<Vec<_>>().join(", ");
+        let list = || {
+            service
+                .ports
+                .iter()
+                .map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) })
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let entry = match port {
             Some(Port::Number(number)) => service.port(&PortRef::Number(*number)),
             Some(Port::Name(name)) => service.port(&PortRef::Name(name.clone())),
@@ -251,7 +285,8 @@ impl World {
         let endpoints = cluster.slices.iter().filter(|slice| slice.meta.namespace == namespace && slice.service == name);
         let mut first = None;
         for slice in endpoints {
-            let target = slice.ports.iter().find(|port| entry.is_none_or(|entry| port.name == entry.name)).and_then(|port| port.port);
+            let target =
+                slice.ports.iter().find(|port| entry.is_none_or(|entry| port.name == entry.name)).and_then(|port| port.port);
             let ready = slice.endpoints.iter().find(|endpoint| endpoint.is_ready()).and_then(|endpoint| endpoint.addresses.first());
             first = first.or(ready.copied().zip(target));
         }
@@ -276,7 +311,8 @@ impl World {
         if known == Some(name) {
             return Ok(());
         }
-        let help = known.map_or_else(|| "there is no cluster".to_owned(), |known| format!("the cluster is called {known}; leave it out"));
+        let help =
+            known.map_or_else(|| "there is no cluster".to_owned(), |known| format!("the cluster is called {known}; leave it out"));
         Err(Problem::whole(format!("{flag} {end}"), format!("there is no cluster {name}")).help(help))
     }
 
@@ -284,9 +320,7 @@ impl World {
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&ClusterPod> {
         let here = || self.cluster.iter().flat_map(|cluster| &cluster.pods).filter(|pod| pod.meta.namespace == namespace);
         here().find(|pod| pod.meta.name == name).or_else(|| {
-            here().find(|pod| {
-                pod.state == PodState::Running && pod.workload.as_ref().is_some_and(|workload| workload.name == name)
-            })
+            here().find(|pod| pod.state == PodState::Running && pod.workload.as_ref().is_some_and(|workload| workload.name == name))
         })
     }
 
@@ -295,7 +329,11 @@ impl World {
         let Some(pod) = self.pod(namespace, name) else {
             let known: Vec<String> =
                 self.cluster.iter().flat_map(|cluster| &cluster.pods).map(|pod| format!("pod/{}", pod.meta.full_name())).collect();
-            let message = if self.cluster.is_none() { "there is no cluster".to_owned() } else { format!("there is no pod {namespace}/{name}") };
+            let message = if self.cluster.is_none() {
+                "there is no cluster".to_owned()
+            } else {
+                format!("there is no pod {namespace}/{name}")
+            };
             return Err(wrong(message).help(did_you_mean(&format!("pod/{namespace}/{name}"), &known)));
         };
         match &pod.state {
@@ -342,13 +380,20 @@ impl World {
 
     /// The only port on which somebody listens there.
     fn only_port(&self, netns: &str, l4: L4, wrong: &dyn Fn(String) -> Problem) -> Result<u16, Problem> {
-        let listening = |wanted: L4| self.servers.iter().filter(|(name, server)| name == netns && server.l4 == wanted).map(|(_, server)| server.port).collect::<Vec<_>>();
+        let listening = |wanted: L4| {
+            self.servers
+                .iter()
+                .filter(|(name, server)| name == netns && server.l4 == wanted)
+                .map(|(_, server)| server.port)
+                .collect::<Vec<_>>()
+        };
         let mut ports = listening(l4);
         ports.sort_unstable();
         ports.dedup();
         match ports[..] {
             [port] => Ok(port),
-            [] => Err(wrong("the port is missing, and nothing listens there".to_owned()).help("write the port behind a colon, or --proto icmp")),
+            [] => Err(wrong("the port is missing, and nothing listens there".to_owned())
+                .help("write the port behind a colon, or --proto icmp")),
             _ => {
                 let list: Vec<String> = ports.iter().map(u16::to_string).collect();
                 Err(wrong("which port?".to_owned()).help(format!("these are open: {}", list.join(", "))))

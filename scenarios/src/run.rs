@@ -75,7 +75,9 @@ const FRAME_TIME: SimTime = SimTime::from_secs(1);
 /// The network cannot be built, or a step is about somebody who is not there.
 pub fn run(loaded: &Loaded) -> Result<RunReport, Problems> {
     let Some(file) = &loaded.scenario else {
-        return Err(Problem::whole("run", "there is no scenario").help("name one: pktlab run FILE.ron, or pktlab run --list").into());
+        return Err(Problem::whole("run", "there is no scenario")
+            .help("name one: pktlab run FILE.ron, or pktlab run --list")
+            .into());
     };
     let mut world = loaded.world(TraceMode::Headers)?;
     let mut steps: Vec<(SimTime, &Action)> = Vec::new();
@@ -89,7 +91,8 @@ pub fn run(loaded: &Loaded) -> Result<RunReport, Problems> {
         reports.push(step(&mut world, file, action)?);
     }
     let answers = || reports.iter().filter_map(|step: &StepReport| step.answer.as_ref());
-    let (held, failed) = (answers().filter(|answer| answer.ok == Some(true)).count(), answers().filter(|answer| answer.ok == Some(false)).count());
+    let (held, failed) =
+        (answers().filter(|answer| answer.ok == Some(true)).count(), answers().filter(|answer| answer.ok == Some(false)).count());
     Ok(RunReport {
         schema: "pktlab.run/1",
         model: MODEL,
@@ -108,7 +111,8 @@ fn step(world: &mut World, file: &ScenarioFile, action: &Action) -> Result<StepR
     let plain = |kind, text: String| StepReport { at_ns, kind, text, answer: None, exchange: None, output: String::new() };
     match action {
         Action::Trace(spec) | Action::Probe(spec) => {
-            let question = Question::of_spec(spec).map_err(|(text, error)| file.problem(&text, error.at, error.len, &error.message).help(&error.help))?;
+            let question = Question::of_spec(spec)
+                .map_err(|(text, error)| file.problem(&text, error.at, error.len, &error.message).help(&error.help))?;
             let asked = ask(world, file, &question, &spec.from, &spec.to)?;
             let traced = matches!(action, Action::Trace(_));
             let report = plain(if traced { "trace" } else { "probe" }, question.name.clone());
@@ -121,7 +125,8 @@ fn step(world: &mut World, file: &ScenarioFile, action: &Action) -> Result<StepR
                     let Some(ns) = world.network.named(on) else {
                         return Err(file.problem_with(on, format!("there is no namespace {on}")));
                     };
-                    let prov = world.network.provenances.intern(Provenance { generator: "scenario".into(), ..Provenance::default() });
+                    let prov =
+                        world.network.provenances.intern(Provenance { generator: "scenario".into(), ..Provenance::default() });
                     // What the tool prints to standard error is output too: learners see failures as they are.
                     let output = match world.network.apply(ns, &command, prov) {
                         Ok(output) => output,
@@ -142,7 +147,8 @@ fn step(world: &mut World, file: &ScenarioFile, action: &Action) -> Result<StepR
         Action::Link(device, carrier) => {
             let Some(&link) = world.links.get(device) else {
                 let known: Vec<&str> = world.links.keys().map(String::as_str).collect();
-                let help = scenario::nearest(device, &known).map_or_else(String::new, |meant| format!("`{meant}` was probably meant"));
+                let help =
+                    scenario::nearest(device, &known).map_or_else(String::new, |meant| format!("`{meant}` was probably meant"));
                 return Err(file.problem_with(device, format!("no link is at {device}")).help(help));
             };
             world.network.sim.set_link_up(link, *carrier == Carrier::Up);
@@ -151,10 +157,16 @@ fn step(world: &mut World, file: &ScenarioFile, action: &Action) -> Result<StepR
         Action::Packet { from, hex } => {
             let bytes = scenario::frame(hex).map_err(|(at, message)| file.problem(hex, at, 1, message))?;
             let (netns, device) = file.device(from)?;
-            let ns = world.network.named(netns).ok_or_else(|| file.problem(from, 0, netns.len(), format!("there is no namespace {netns}")))?;
+            let ns = world
+                .network
+                .named(netns)
+                .ok_or_else(|| file.problem(from, 0, netns.len(), format!("there is no namespace {netns}")))?;
             world.network.sim.tracer_mut().clear();
             let first_choice = world.network.sim.choices().len();
-            world.network.inject(ns, device, &bytes).map_err(|errno| file.problem_with(from, format!("cannot send out of {from}: {errno}")))?;
+            world
+                .network
+                .inject(ns, device, &bytes)
+                .map_err(|errno| file.problem_with(from, format!("cannot send out of {from}: {errno}")))?;
             world.network.sim.run_until(world.network.sim.now() + FRAME_TIME);
             let input = TraceInput { from: Some(ns), first_choice, kinds: world.kinds.clone() };
             let exchange = crate::trace::exchange(&world.network, &input);

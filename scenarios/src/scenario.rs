@@ -99,13 +99,37 @@ pub enum Item {
 }
 
 /// A command, or a command with standard input.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CommandSpec {
     /// A line.
     Line(String),
     /// `Stdin("iptables-restore", file: "router.rules")`.
     Stdin(String, String),
+}
+
+impl<'de> Deserialize<'de> for CommandSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<CommandSpec, D::Error> {
+        struct StringOrPair;
+        impl<'de> serde::de::Visitor<'de> for StringOrPair {
+            type Value = CommandSpec;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a command as a string, or Stdin(\"COMMAND\", file: \"FILE\")")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<CommandSpec, E> {
+                Ok(CommandSpec::Line(line.to_owned()))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut pair: A) -> Result<CommandSpec, A::Error> {
+                let missing = |at| serde::de::Error::invalid_length(at, &"a command and a file");
+                let line = pair.next_element()?.ok_or_else(|| missing(0))?;
+                let file = pair.next_element()?.ok_or_else(|| missing(1))?;
+                Ok(CommandSpec::Stdin(line, file))
+            }
+        }
+        deserializer.deserialize_any(StringOrPair)
+    }
 }
 
 /// Transport of a listener.
@@ -280,11 +304,14 @@ pub fn read(path: &Path) -> Result<ScenarioFile, Problems> {
             std::io::ErrorKind::NotFound => "no such file".to_owned(),
             _ => error.to_string(),
         };
-        Problem::whole(&*file, format!("cannot be read: {why}")).help("name a scenario file, or `pktlab run --list` for those that come with pktlab")
+        Problem::whole(&*file, format!("cannot be read: {why}"))
+            .help("name a scenario file, or `pktlab run --list` for those that come with pktlab")
     };
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if metadata.is_dir() {
-        return Err(Problem::whole(&*file, "is a directory").help("a scenario is one .ron file; a directory of manifests goes with -f").into());
+        return Err(Problem::whole(&*file, "is a directory")
+            .help("a scenario is one .ron file; a directory of manifests goes with -f")
+            .into());
     }
     if metadata.len() > MAX_BYTES {
         return Err(Problem::whole(&*file, format!("has {} bytes, more than {MAX_BYTES}", metadata.len())).into());
@@ -445,7 +472,8 @@ impl ScenarioFile {
 
     /// An end that stands in a string.
     pub fn end(&self, text: &str) -> Result<End, Problem> {
-        text.parse().map_err(|error: crate::ends::EndError| self.problem(text, error.at, error.len, &error.message).help(&error.help))
+        text.parse()
+            .map_err(|error: crate::ends::EndError| self.problem(text, error.at, error.len, &error.message).help(&error.help))
     }
 
     /// A time that stands in a string.

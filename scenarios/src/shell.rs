@@ -83,7 +83,8 @@ fn ping(line: &str, words: &[(usize, &str)]) -> Result<Typed, ParseCommandError>
             _ => return Err(error(at, word, format!("ping: one word too many: `{word}`"), help, false)),
         }
     }
-    let goal = goal.ok_or_else(|| error(line.len(), "", "ping: usage error: Destination address required".to_owned(), help, false))?;
+    let goal =
+        goal.ok_or_else(|| error(line.len(), "", "ping: usage error: Destination address required".to_owned(), help, false))?;
     Ok(ask(address_or_name(goal, None), Proto::Icmp))
 }
 

@@ -144,6 +144,16 @@ impl<'de> de::Deserializer<'de> for De<'_, '_> {
         self.visit(visitor, fields)
     }
 
+    /// A word that names a variant without data.
+    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+        let Value::Str(text) = &self.node.value else { return self.visit(visitor, &[]) };
+        let result: Result<V::Value, Error> = visitor.visit_enum(text.as_str().into_deserializer());
+        result.map_err(|mut error| {
+            error.at.get_or_insert_with(|| (self.node.pos, self.walk.path()));
+            error
+        })
+    }
+
     /// serde asks for this where a key is not one of the type's fields.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if let Some((pos, fields)) = self.walk.pending.take() {
@@ -159,7 +169,7 @@ impl<'de> de::Deserializer<'de> for De<'_, '_> {
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map enum identifier
+        tuple_struct map identifier
     }
 }
 
@@ -199,7 +209,11 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some((key, _)) = self.entries.get(self.next) else { return Ok(None) };
-        seed.deserialize(key.name.as_str().into_deserializer()).map(Some)
+        let result: Result<K::Value, Error> = seed.deserialize(key.name.as_str().into_deserializer());
+        result.map(Some).map_err(|mut error| {
+            error.at.get_or_insert_with(|| (key.pos, self.walk.path()));
+            error
+        })
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {

@@ -57,7 +57,9 @@ fn a_wrong_type_and_a_wrong_word_are_underlined() {
 
 #[test]
 fn mistakes_inside_strings_are_pointed_at() {
-    let shown = refused("Scenario(title: \"x\", steps: [\n  At(\"1 parsec\", Trace(from: \"pod/default/a\", to: \"svc/default/web:http_\")),\n])");
+    let shown = refused(
+        "Scenario(title: \"x\", steps: [\n  At(\"1 parsec\", Trace(from: \"pod/default/a\", to: \"svc/default/web:http_\")),\n])",
+    );
     assert!(shown.contains("is not a time"), "{shown}");
     assert!(shown.contains("`http_` is no port") && shown.contains("^^^^^"), "{shown}");
     let shown = refused("Scenario(title: \"x\", steps: [At(\"0s\", Packet(from: \"a/eth0\", hex: \"00 0g\"))])");
