@@ -17,5 +17,11 @@ pub(crate) fn run(args: &CasesArgs, console: &Console) -> Result<u8, Problems> {
     console.print(report.to_string())?;
     let (_, unsupported, failed) = report.counts();
     // Input that is wrong outranks input that is not modelled.
-    Ok(if failed > 0 { 2 } else if unsupported > 0 { 3 } else { 0 })
+    Ok(if failed > 0 {
+        2
+    } else if unsupported > 0 {
+        3
+    } else {
+        0
+    })
 }
