@@ -47,6 +47,12 @@ impl Packet {
         self.id
     }
 
+    /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
+    pub fn take(&mut self) -> Packet {
+        let empty = Packet { buf: Vec::new(), head: 0, id: self.id };
+        std::mem::replace(self, empty)
+    }
+
     /// The frame.
     pub fn bytes(&self) -> &[u8] {
         &self.buf[self.head as usize..]

@@ -3,23 +3,27 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sim_core::{Node, Packet, PortNo};
+use sim_core::{Node, Packet, PortNo, WireEvent};
 
 use crate::Cx;
 use crate::addr::{ByFamily, Family};
-use crate::app::Apps;
+use crate::app::{self, Apps};
 use crate::conntrack::Conntrack;
-use crate::dev::device::{DevId, Devices};
+use crate::dev::device::{DevId, DeviceKind, Devices};
+use crate::dev::{self, admin};
 use crate::drop_reason::DropReason;
-use crate::ip::frag::Fragments;
-use crate::neigh::Neighbours;
+use crate::ip::frag::{self, Fragments};
+use crate::ip::icmp::Peers;
+use crate::neigh::{self, Neighbours};
 use crate::netfilter::Netfilter;
+use crate::provenance::ProvId;
 use crate::route::Rib;
 use crate::skb::Skb;
-use crate::socket::Sockets;
+use crate::socket::{self, Sockets};
 use crate::sysctl::Sysctls;
-use crate::timer::Timers;
+use crate::timer::{Timer, Timers};
 use crate::trace::Record;
+use crate::view::ETH_HLEN;
 
 /// A network namespace.
 #[derive(Debug)]
@@ -43,15 +47,19 @@ pub struct Netns {
     /// What runs on them.
     pub apps: Apps,
     pub(crate) fragments: Fragments,
+    /// What ICMP errors were sent to whom.
+    pub(crate) peers: Peers,
     pub(crate) timers: Timers,
     /// Packets that this namespace sends to itself: loopback, decapsulation, a veth within one namespace.
     pub(crate) backlog: VecDeque<(DevId, Skb)>,
+    /// Identifications of IP packets drawn so far.
+    pub(crate) ip_ids: u64,
 }
 
 impl Netns {
     /// An empty namespace, with a loopback device that is down.
     pub fn new(name: &str) -> Netns {
-        Netns {
+        let mut ns = Netns {
             name: name.into(),
             devices: Devices::default(),
             sysctls: Sysctls::default(),
@@ -62,18 +70,44 @@ impl Netns {
             sockets: Sockets::default(),
             apps: Apps::default(),
             fragments: Fragments::default(),
+            peers: Peers::default(),
             timers: Timers::default(),
             backlog: VecDeque::new(),
-        }
+            ip_ids: 0,
+        };
+        admin::add(&mut ns, "lo", DeviceKind::Loopback, ProvId::default()).expect("the first device of a namespace has a free name");
+        ns
     }
-}
 
-impl Netns {
     /// `kfree_skb_reason`: ends a packet that does not arrive: records the drop and takes the buffer back. The one place where
     /// packets end without arriving.
     pub(crate) fn finish(&mut self, cx: &mut Cx<'_>, skb: Skb, reason: DropReason) {
         cx.record(skb.id(), Record::Drop { reason, dev: skb.dev });
         cx.recycle(skb.packet);
+    }
+
+    /// `netif_rx`: puts a packet into the backlog: it comes in through `dev` at this instant, after what is queued already.
+    pub(crate) fn requeue(&mut self, cx: &mut Cx<'_>, dev: DevId, skb: Skb) {
+        self.backlog.push_back((dev, skb));
+        cx.wake_now();
+    }
+
+    /// Runs the timers that are due.
+    fn run_timers(&mut self, cx: &mut Cx<'_>) {
+        let round = self.timers.armed_so_far();
+        while let Some(timer) = self.timers.pop_due(cx.now(), round) {
+            match timer {
+                Timer::Neighbour(dev, address) => neigh::on_timer(self, cx, dev, address),
+                Timer::Fragments(queue) => frag::on_timer(self, cx, queue),
+                Timer::Socket(socket) => socket::on_timer(self, cx, socket),
+                Timer::App(app) => app::on_timer(self, cx, app),
+            }
+        }
+        if let Some(at) = self.timers.next_at()
+            && at > cx.now()
+        {
+            cx.wake_at(at);
+        }
     }
 }
 
@@ -81,15 +115,39 @@ impl Node for Netns {
     type Record = Record;
 
     fn receive(&mut self, cx: &mut Cx<'_>, port: PortNo, packet: Packet) {
-        let _ = port;
-        cx.recycle(packet);
+        let Some(dev) = self.devices.at_port(port) else {
+            cx.record(packet.id(), Record::Wire { port, event: WireEvent::Unplugged });
+            return cx.recycle(packet);
+        };
+        // is_skb_forwardable: a veth loses what is larger than its MTU before any tap sees it. Four bytes are for a VLAN tag.
+        if packet.len() > self.devices.get(dev).mtu as usize + ETH_HLEN + 4 {
+            cx.record(packet.id(), Record::Wire { port, event: WireEvent::TooBig });
+            return cx.recycle(packet);
+        }
+        let frame = cx.snap(packet.bytes());
+        cx.record(packet.id(), Record::Receive { dev, frame });
+        dev::netif_receive(self, cx, Skb::new(packet, dev));
     }
 
+    /// One wake was asked for with each packet of the backlog and one with each timer. Where a timer is due, this is its wake.
     fn wake(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
+        if self.timers.next_at().is_some_and(|at| at <= cx.now()) {
+            return self.run_timers(cx);
+        }
+        if let Some((dev, mut skb)) = self.backlog.pop_front() {
+            skb.dev = dev;
+            skb.iif = dev;
+            let frame = cx.snap(skb.packet.bytes());
+            cx.record(skb.id(), Record::Receive { dev, frame });
+            dev::netif_receive(self, cx, skb);
+        } else {
+            self.run_timers(cx);
+        }
     }
 
     fn link_changed(&mut self, cx: &mut Cx<'_>, port: PortNo, up: bool) {
-        let _ = (cx, port, up);
+        if let Some(dev) = self.devices.at_port(port) {
+            admin::set_carrier(self, cx, dev, up);
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use sim_core::{Packet, PacketId};
 
-use crate::addr::Family;
+use crate::addr::{Family, Mac};
 use crate::dev::device::DevId;
 use crate::route::Route;
 use crate::trace::{CtId, CtInfo};
@@ -87,6 +87,9 @@ pub struct Skb {
     pub route: Option<Route>,
     /// Set while bridge netfilter has it.
     pub bridge: Option<BridgeInfo>,
+    /// `nf_bridge->bridged_dnat`: br_netfilter sends it through the neighbour table only to learn a new destination MAC; the source
+    /// MAC that it had.
+    pub(crate) bridged_dnat: Option<Mac>,
     /// Who sent it, if a socket here did.
     pub owner: Option<Owner>,
     /// `IPCB(skb)->frag_max_size`: the largest fragment that it was put together from; 0: none.
@@ -111,6 +114,7 @@ impl Skb {
             ct: Ct::None,
             route: None,
             bridge: None,
+            bridged_dnat: None,
             owner: None,
             frag_max: 0,
             depth: 0,

@@ -47,10 +47,16 @@ impl Timers {
         self.armed.remove(&key);
     }
 
-    /// Takes the first timer that is due.
-    pub(crate) fn pop_due(&mut self, now: SimTime) -> Option<Timer> {
-        let (&key, _) = self.armed.first_key_value()?;
-        if key.0 > now { None } else { self.armed.remove(&key) }
+    /// How many were armed so far: bounds one round of [`Timers::pop_due`].
+    pub(crate) fn armed_so_far(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes the first timer that is due, of those that were armed before the round began: a handler that arms a timer for the
+    /// present instant is called again by the wake that it asked for, after what is queued already.
+    pub(crate) fn pop_due(&mut self, now: SimTime, round: u64) -> Option<Timer> {
+        let key = self.armed.range(..=TimerKey(now, u64::MAX)).map(|(&key, _)| key).find(|key| key.1 <= round)?;
+        self.armed.remove(&key)
     }
 
     /// When the next one is due.

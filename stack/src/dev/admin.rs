@@ -1,21 +1,80 @@
 //! What an administrator does to a device: make, delete, up and down, MTU, MAC, master.
 
-use std::sync::Arc;
-
 use crate::Cx;
 use crate::addr::Mac;
-use crate::dev::device::{DevId, DeviceKind};
+use crate::dev::bridge::{self, BridgePort};
+use crate::dev::device::{DevId, Device, DeviceKind};
 use crate::errno::Errno;
+use crate::neigh;
 use crate::netns::Netns;
 use crate::provenance::ProvId;
 
-/// `ip link add`: a device that is down. Its MAC derives from namespace and name, its sysctls from `default`.
+/// Bytes of a name, without the terminating zero of the kernel's.
+const NAME_MAX: usize = 15;
+/// `ETH_MIN_MTU`.
+const MTU_MIN: u32 = 68;
+/// `ETH_MAX_MTU`.
+const MTU_MAX: u32 = 65_535;
+/// The MTU of Ethernet.
+const MTU_ETHERNET: u32 = 1500;
+/// The MTU of loopback.
+const MTU_LOOPBACK: u32 = 65_536;
+/// Devices that a namespace may make in its life; slots are never reused.
+const DEVICES_MAX: usize = 60_000;
+
+/// `dev_valid_name`.
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(|byte| byte == b'/' || byte == b':' || byte.is_ascii_whitespace())
+}
+
+/// `ip link add`: a device that is down. Its MAC derives from namespace and name, its sysctls from `default`. A veth gets a port
+/// of its own ([`Device::port`]), and no carrier before a link is plugged in.
 ///
 /// # Errors
 /// `Exist` where the name is taken, `Inval` where it is no name (1 to 15 bytes, no `/`, no space).
 pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) -> Result<DevId, Errno> {
-    let _ = (ns, Arc::<str>::from(name), kind, prov);
-    Err(Errno::OpNotSupp)
+    if !is_valid_name(name) {
+        return Err(Errno::Inval);
+    }
+    if ns.devices.named(name).is_some() {
+        return Err(Errno::Exist);
+    }
+    if ns.devices.slots() >= DEVICES_MAX {
+        return Err(Errno::NoMem);
+    }
+    let (mac, mtu, port) = match kind {
+        DeviceKind::Loopback => (Mac::ZERO, MTU_LOOPBACK, None),
+        DeviceKind::Veth => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, Some(ns.devices.free_port())),
+        DeviceKind::Bridge(_) => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, None),
+    };
+    let dev = ns.devices.add(Device {
+        id: DevId::NONE,
+        ifindex: 0,
+        name: name.into(),
+        carrier: matches!(kind, DeviceKind::Loopback),
+        kind,
+        mac,
+        mtu,
+        up: false,
+        master: None,
+        bridge_port: BridgePort::default(),
+        port,
+        conf4: ns.sysctls.default4.clone(),
+        conf6: ns.sysctls.default6.clone(),
+        neigh4: ns.sysctls.neigh4.clone(),
+        neigh6: ns.sysctls.neigh6.clone(),
+        addrs: Vec::new(),
+        gone: false,
+        prov,
+    });
+    if ns.devices.get(dev).bridge().is_some() {
+        bridge::refresh_locals(ns, dev);
+    }
+    Ok(dev)
 }
 
 /// `ip link del`.
@@ -23,18 +82,68 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
 /// # Errors
 /// `OpNotSupp` for loopback.
 pub(crate) fn delete(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) -> Result<(), Errno> {
-    let _ = (ns, cx, dev);
-    Err(Errno::OpNotSupp)
+    if ns.devices.get(dev).is_loopback() {
+        return Err(Errno::OpNotSupp);
+    }
+    take_out(ns, cx, dev);
+    Ok(())
+}
+
+/// `unregister_netdevice`: for deletion, and for a move to another namespace.
+pub(crate) fn take_out(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
+    set_up(ns, cx, dev, false);
+    if ns.devices.get(dev).bridge().is_some() {
+        let ports: Vec<DevId> = bridge::ports(ns, dev).collect();
+        for port in ports {
+            release(ns, cx, port);
+        }
+    }
+    if ns.devices.get(dev).master.is_some() {
+        release(ns, cx, dev);
+    }
+    for address in ns.devices.get(dev).addrs.clone() {
+        // The kernel cannot fail here either: what is listed is there.
+        let _ = super::addr::delete(ns, cx, dev, address.address, Some(address.prefix_len));
+    }
+    neigh::flush_device(ns, cx, dev, false);
+    ns.devices.remove(dev);
 }
 
 /// `ip link set up`, `down`.
 pub(crate) fn set_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, up: bool) {
-    let _ = (ns, cx, dev, up);
+    if ns.devices.get(dev).up == up {
+        return;
+    }
+    ns.devices.get_mut(dev).up = up;
+    if up {
+        bridge::port_changed(ns, cx, dev);
+        super::addr::device_up(ns, cx, dev);
+    } else {
+        super::addr::device_down(ns, cx, dev);
+        neigh::flush_device(ns, cx, dev, false);
+        bridge::port_changed(ns, cx, dev);
+    }
 }
 
 /// The device gained or lost its carrier.
 pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: bool) {
-    let _ = (ns, cx, dev, carrier);
+    let device = ns.devices.get_mut(dev);
+    if device.carrier == carrier || device.is_loopback() {
+        return;
+    }
+    device.carrier = carrier;
+    let up = device.up;
+    bridge::port_changed(ns, cx, dev);
+    if !up {
+        return;
+    }
+    if carrier {
+        // addrconf waits for the link before it makes its link-local address.
+        super::addr::device_up(ns, cx, dev);
+    } else {
+        // neigh_carrier_down. Routes stay, as `linkdown`.
+        neigh::flush_device(ns, cx, dev, true);
+    }
 }
 
 /// `ip link set mtu`.
@@ -42,13 +151,37 @@ pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: 
 /// # Errors
 /// `Inval` out of the device's range.
 pub(crate) fn set_mtu(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mtu: u32) -> Result<(), Errno> {
-    let _ = (ns, cx, dev, mtu);
-    Err(Errno::OpNotSupp)
+    let _ = cx;
+    let device = ns.devices.get_mut(dev);
+    if !device.is_loopback() && !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+        return Err(Errno::Inval);
+    }
+    device.mtu = mtu;
+    if let Some(bridge) = device.bridge_mut() {
+        bridge.mtu_set = true;
+    }
+    if let Some(bridge) = device.master {
+        bridge::adjust_mtu(ns, bridge);
+    }
+    Ok(())
 }
 
 /// `ip link set address`.
 pub(crate) fn set_mac(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mac: Mac) {
-    let _ = (ns, cx, dev, mac);
+    if ns.devices.get(dev).mac == mac {
+        return;
+    }
+    ns.devices.get_mut(dev).mac = mac;
+    if let Some(bridge) = ns.devices.get_mut(dev).bridge_mut() {
+        bridge.mac_set = true;
+    }
+    // neigh_changeaddr: what was learned while we had another address goes.
+    neigh::flush_device(ns, cx, dev, false);
+    if let Some(bridge) = ns.devices.get(dev).master {
+        bridge::choose_mac(ns, cx, bridge);
+    } else if ns.devices.get(dev).bridge().is_some() {
+        bridge::refresh_locals(ns, dev);
+    }
 }
 
 /// `ip link set master`, `nomaster`.
@@ -56,6 +189,40 @@ pub(crate) fn set_mac(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mac: Mac) {
 /// # Errors
 /// `Inval`, `Loop` as the kernel.
 pub(crate) fn set_master(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, master: Option<DevId>) -> Result<(), Errno> {
-    let _ = (ns, cx, dev, master);
-    Err(Errno::OpNotSupp)
+    if ns.devices.get(dev).master == master {
+        return Ok(());
+    }
+    if let Some(master) = master {
+        if ns.devices.get(master).bridge().is_none() {
+            return Err(Errno::OpNotSupp);
+        }
+        if ns.devices.get(dev).is_loopback() || dev == master {
+            return Err(Errno::Inval);
+        }
+        if ns.devices.get(dev).bridge().is_some() {
+            return Err(Errno::Loop);
+        }
+    }
+    if ns.devices.get(dev).master.is_some() {
+        release(ns, cx, dev);
+    }
+    if let Some(master) = master {
+        ns.devices.get_mut(dev).master = Some(master);
+        ns.devices.get_mut(dev).bridge_port = BridgePort::default();
+        bridge::choose_mac(ns, cx, master);
+        bridge::adjust_mtu(ns, master);
+        bridge::port_changed(ns, cx, dev);
+    }
+    Ok(())
+}
+
+/// `br_del_if`.
+fn release(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
+    let Some(master) = ns.devices.get_mut(dev).master.take() else { return };
+    if let Some(bridge) = ns.devices.get_mut(master).bridge_mut() {
+        bridge.forget_port(dev);
+    }
+    bridge::choose_mac(ns, cx, master);
+    bridge::adjust_mtu(ns, master);
+    bridge::update_carrier(ns, cx, master);
 }

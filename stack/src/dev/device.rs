@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sim_core::PortNo;
 
 use crate::addr::Mac;
+use crate::dev::bridge::{Bridge, BridgePort};
 use crate::provenance::ProvId;
 use crate::sysctl::{Conf4, Conf6, ConfNeigh};
 
@@ -27,7 +28,7 @@ pub enum DeviceKind {
     /// A veth, or the end of a cable: what it sends goes out of a port of the namespace.
     Veth,
     /// A bridge.
-    Bridge,
+    Bridge(Box<Bridge>),
 }
 
 /// An address of a device (`struct in_ifaddr`, `struct inet6_ifaddr`).
@@ -70,6 +71,8 @@ pub struct Device {
     pub carrier: bool,
     /// The bridge that it is a port of.
     pub master: Option<DevId>,
+    /// How it behaves as a port of that bridge; means nothing without a master.
+    pub bridge_port: BridgePort,
     /// Where its link is plugged in.
     pub port: Option<PortNo>,
     /// `net.ipv4.conf.<dev>`.
@@ -86,6 +89,38 @@ pub struct Device {
     pub gone: bool,
     /// Who made it.
     pub prov: ProvId,
+}
+
+impl Device {
+    /// Whether frames can pass: up, and somebody at the other end.
+    #[inline]
+    pub fn running(&self) -> bool {
+        self.up && self.carrier
+    }
+
+    /// `IFF_LOOPBACK`.
+    #[inline]
+    pub fn is_loopback(&self) -> bool {
+        matches!(self.kind, DeviceKind::Loopback)
+    }
+
+    /// The bridge that it is, if it is one.
+    #[inline]
+    pub fn bridge(&self) -> Option<&Bridge> {
+        match &self.kind {
+            DeviceKind::Bridge(bridge) => Some(bridge),
+            _ => None,
+        }
+    }
+
+    /// The bridge that it is, to be changed.
+    #[inline]
+    pub(crate) fn bridge_mut(&mut self) -> Option<&mut Bridge> {
+        match &mut self.kind {
+            DeviceKind::Bridge(bridge) => Some(bridge),
+            _ => None,
+        }
+    }
 }
 
 /// The devices of a namespace, by slot, name and port.
@@ -112,6 +147,11 @@ impl Devices {
         }
         self.slots.push(device);
         id
+    }
+
+    /// How many devices there have been.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// The device of a name, if there is one now.

@@ -1,24 +1,106 @@
-//! Devices: what frames come in through and go out of.
+//! Devices: what frames come in through and go out of (`net/core/dev.c`).
 
 pub mod addr;
 pub mod admin;
+pub(crate) mod br_netfilter;
 pub mod bridge;
 pub mod device;
 
 use crate::Cx;
+use crate::addr::Mac;
+use crate::dev::device::DeviceKind;
+use crate::drop_reason::DropReason;
+use crate::ip::input;
+use crate::neigh;
 use crate::netns::Netns;
-use crate::skb::Skb;
+use crate::skb::{PktType, Skb};
+use crate::trace::Record;
+use crate::view::{ETH_HLEN, be16, ethertype};
+
+/// `net.core.netdev_max_backlog`: packets that a namespace may have sent to itself and not yet received.
+const MAX_BACKLOG: usize = 1000;
 
 /// `__netif_receive_skb_core`: a frame came in through `skb.dev`, its records have begun. `skb.packet` begins with the Ethernet
 /// header (loopback included). Consumes it.
-pub(crate) fn netif_receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) {
-    let _ = ns;
-    cx.recycle(skb.packet);
+pub(crate) fn netif_receive(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+    let device = ns.devices.get(skb.dev);
+    if !device.up {
+        return ns.finish(cx, skb, DropReason::DevReady);
+    }
+    let Some(destination) = destination_mac(skb.packet.bytes()) else {
+        return ns.finish(cx, skb, DropReason::PktTooSmall);
+    };
+    skb.pkt_type = pkt_type(destination, device.mac);
+    match device.master {
+        Some(bridge) => bridge::handle_frame(ns, cx, skb, bridge),
+        None => deliver_by_type(ns, cx, skb),
+    }
+}
+
+/// `deliver_skb`: hands a frame to its protocol.
+pub(crate) fn deliver_by_type(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+    skb.l3 = ETH_HLEN as u16;
+    match be16(skb.packet.bytes(), 12) {
+        ethertype::IPV4 | ethertype::IPV6 => input::ip_rcv(ns, cx, skb),
+        ethertype::ARP => neigh::arp_rcv(ns, cx, skb),
+        _ => ns.finish(cx, skb, DropReason::UnhandledProto),
+    }
+}
+
+/// `eth_type_trans`: for whom the frame is, as its device sees it.
+#[inline]
+fn pkt_type(destination: Mac, own: Mac) -> PktType {
+    if destination == own {
+        PktType::Host
+    } else if destination == Mac::BROADCAST {
+        PktType::Broadcast
+    } else if destination.is_multicast() {
+        PktType::Multicast
+    } else {
+        PktType::OtherHost
+    }
+}
+
+#[inline]
+pub(crate) fn destination_mac(frame: &[u8]) -> Option<Mac> {
+    let header = frame.get(..ETH_HLEN)?;
+    Some(Mac([header[0], header[1], header[2], header[3], header[4], header[5]]))
+}
+
+#[inline]
+pub(crate) fn source_mac(frame: &[u8]) -> Option<Mac> {
+    let header = frame.get(..ETH_HLEN)?;
+    Some(Mac([header[6], header[7], header[8], header[9], header[10], header[11]]))
 }
 
 /// `dev_queue_xmit`: a frame, link-layer header written, leaves through `skb.dev`: a port (`Record::Transmit`, `cx.transmit`), a
 /// bridge's own interface (into the bridge), loopback (back in). Consumes it, records included.
-pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) {
-    let _ = ns;
-    cx.recycle(skb.packet);
+pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+    let device = ns.devices.get(skb.dev);
+    if !device.running() {
+        // A device without carrier has the noop queue: its packets vanish.
+        return ns.finish(cx, skb, DropReason::DevReady);
+    }
+    match &device.kind {
+        DeviceKind::Veth => {
+            let Some(port) = device.port else {
+                return ns.finish(cx, skb, DropReason::DevReady);
+            };
+            let frame = cx.snap(skb.packet.bytes());
+            cx.record(skb.id(), Record::Transmit { dev: skb.dev, frame });
+            cx.transmit(port, skb.packet);
+        }
+        DeviceKind::Loopback => {
+            if ns.backlog.len() >= MAX_BACKLOG {
+                return ns.finish(cx, skb, DropReason::QdiscDrop);
+            }
+            let frame = cx.snap(skb.packet.bytes());
+            cx.record(skb.id(), Record::Transmit { dev: skb.dev, frame });
+            // loopback_xmit: the socket lets go of the packet; its mark, connection and route stay.
+            skb.owner = None;
+            skb.frag_max = 0;
+            ns.requeue(cx, skb.dev, skb);
+        }
+        DeviceKind::Bridge(_) => bridge::xmit(ns, cx, skb),
+    }
 }
