@@ -75,7 +75,8 @@ impl Netns {
             backlog: VecDeque::new(),
             ip_ids: 0,
         };
-        admin::add(&mut ns, "lo", DeviceKind::Loopback, ProvId::default()).expect("the first device of a namespace has a free name");
+        admin::add(&mut ns, "lo", DeviceKind::Loopback, ProvId::default())
+            .expect("the first device of a namespace has a free name");
         ns
     }
 

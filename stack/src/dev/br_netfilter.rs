@@ -73,7 +73,9 @@ fn enter(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, bridge: DevId) -> Resul
     let seen = skb.pkt_type;
     skb.pkt_type = host_instead(seen);
     let before = skb.dst();
-    if nf_hook(ns, cx, &HookState { hook: Hook::PreRouting, family, indev: Some(bridge), outdev: None }, skb)? == HookVerdict::Stolen {
+    if nf_hook(ns, cx, &HookState { hook: Hook::PreRouting, family, indev: Some(bridge), outdev: None }, skb)?
+        == HookVerdict::Stolen
+    {
         return Ok(Bridging::Stolen);
     }
     skb.pkt_type = seen;

@@ -134,7 +134,10 @@ fn redirect(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
 
 /// `inet_addr_onlink`: whether sender and gateway are of one subnet of the device.
 fn on_link(ns: &Netns, skb: &Skb, gateway: IpAddr) -> bool {
-    ns.devices.get(skb.dev).addrs.iter().filter(|at| !at.secondary).any(|at| {
-        ipnet::IpNet::new(at.peer, at.prefix_len).is_ok_and(|net| net.contains(&skb.src()) && net.contains(&gateway))
-    })
+    ns.devices
+        .get(skb.dev)
+        .addrs
+        .iter()
+        .filter(|at| !at.secondary)
+        .any(|at| ipnet::IpNet::new(at.peer, at.prefix_len).is_ok_and(|net| net.contains(&skb.src()) && net.contains(&gateway)))
 }

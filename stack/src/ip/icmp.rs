@@ -203,9 +203,7 @@ fn may_answer(about: &Skb, kind: u8, code: u8) -> bool {
                 return false;
             }
             // No error about an error.
-            !is_error4(kind)
-                || about.l4proto != proto::ICMP
-                || inner.is_some_and(|inner| inner <= V4_TYPE_MAX && !is_error4(inner))
+            !is_error4(kind) || about.l4proto != proto::ICMP || inner.is_some_and(|inner| inner <= V4_TYPE_MAX && !is_error4(inner))
         }
         Family::V6 => {
             let group = about.dst().is_multicast() || !matches!(about.pkt_type, PktType::Host | PktType::Outgoing);
@@ -280,15 +278,7 @@ fn limited(ns: &mut Netns, cx: &Cx<'_>, flow: &Flow, route: &Route, (kind, code)
     !ns.peers.take(flow.dst, cx.now(), cost, BURST)
 }
 
-fn write4(
-    ns: &mut Netns,
-    cx: &Cx<'_>,
-    buf: &mut [u8],
-    about: &Skb,
-    flow: &Flow,
-    route: &Route,
-    message: Message,
-) -> usize {
+fn write4(ns: &mut Netns, cx: &Cx<'_>, buf: &mut [u8], about: &Skb, flow: &Flow, route: &Route, message: Message) -> usize {
     let room = (path_mtu(ns, Family::V4, route, false) as usize).min(V4_ERROR_MAX).max(28 + 20);
     let quote = &about.ip()[..about.ip().len().min(about.ip_len()).min(room - 28)];
     let len = 28 + quote.len();

@@ -106,9 +106,7 @@ pub(crate) fn icmpv6_rcv(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Resu
         // A question about groups would be answered; no socket can join one, so that nothing depends on the answer.
         V6_MLD_QUERY | V6_MLD_REPORT | V6_MLD_DONE | V6_MLD2_REPORT => Err(DropReason::IcmpUnwanted),
         // Unknown errors reach the socket, unknown information does not.
-        kind if kind & 0x80 == 0 => {
-            notify(ns, cx, skb, IcmpNotice { kind, code, mtu: 0, quoted: usize::from(skb.l4) + ICMP_HLEN })
-        }
+        kind if kind & 0x80 == 0 => notify(ns, cx, skb, IcmpNotice { kind, code, mtu: 0, quoted: usize::from(skb.l4) + ICMP_HLEN }),
         _ => Err(DropReason::IcmpUnwanted),
     }
 }

@@ -153,7 +153,8 @@ pub(crate) fn route_input(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<
 fn to_group(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, flow: &Flow) -> Result<Route, DropReason> {
     let kind = if flow.dst.is_multicast() { RouteKind::Multicast } else { RouteKind::Broadcast };
     let bits = flow.family.bits();
-    let route = Route { kind, dev: skb.dev, prefix_len: if kind == RouteKind::Multicast { 0 } else { bits }, ..route::no_route(flow) };
+    let route =
+        Route { kind, dev: skb.dev, prefix_len: if kind == RouteKind::Multicast { 0 } else { bits }, ..route::no_route(flow) };
     record_route(cx, skb.id(), &route);
     if kind == RouteKind::Multicast && !multicast::is_member(ns, skb.dev, flow.dst) {
         return Err(DropReason::IpInAddrErrors);
