@@ -146,9 +146,13 @@ impl Node for Netns {
         }
     }
 
+    /// A cut link takes the carrier away. Whether a mended one gives it back depends on the device at its other end, which only the
+    /// network sees.
     fn link_changed(&mut self, cx: &mut Cx<'_>, port: PortNo, up: bool) {
-        if let Some(dev) = self.devices.at_port(port) {
-            admin::set_carrier(self, cx, dev, up);
+        if let Some(dev) = self.devices.at_port(port)
+            && !up
+        {
+            admin::set_carrier(self, cx, dev, false);
         }
     }
 }

@@ -352,7 +352,7 @@ impl Network {
 
 /// An empty bridge.
 fn bridge_kind() -> DeviceKind {
-    DeviceKind::Bridge
+    DeviceKind::Bridge(Box::default())
 }
 
 /// The options of a bridge. Those that pktlab models in one way only are refused with any other value.
