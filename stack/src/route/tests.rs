@@ -199,6 +199,7 @@ fn device(name: &str, kind: DeviceKind, mac: Mac) -> Device {
         up: false,
         carrier: false,
         master: None,
+        bridge_port: crate::dev::bridge::BridgePort::default(),
         port: None,
         conf4: Default::default(),
         conf6: crate::sysctl::Conf6 { accept_dad: 0, ..Default::default() },
