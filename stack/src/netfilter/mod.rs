@@ -1,10 +1,26 @@
 //! Netfilter: the five hooks ([`hook`]), rule sets, the iptables dialect, matches and targets.
+//!
+//! In reading order: `hook` (what runs where), `walk` (one table), `ruleset` (tables, chains, rules), `matches` and `targets` (one
+//! file each), `iptables` (the text that all of it comes from).
+//!
+//! Deliberately elsewhere: connections and translation ([`crate::conntrack`]); a NAT target only names a range.
 
 pub mod hook;
+mod index;
+mod iptables;
+mod matches;
+mod ruleset;
+mod targets;
+mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::hook::Step;
+use self::iptables::draft::Draft;
+use self::iptables::{edit, print, save};
+use self::ruleset::{Counts, Table};
 use crate::Cx;
 use crate::addr::Family;
 use crate::command::Stdin;
@@ -60,7 +76,22 @@ pub enum Variant {
 
 /// The rule sets of one IP family in a namespace.
 #[derive(Debug, Default)]
-pub struct Netfilter {}
+pub struct Netfilter {
+    /// Every table that a record may name, and the present ones.
+    programs: Vec<Arc<Table>>,
+    /// Of each program, whether it was walked while tracing: then it stays as it is.
+    named: Vec<bool>,
+    /// The present program of each table.
+    current: [Option<u32>; 5],
+    /// The order in which the tables were first made.
+    made: Vec<TableName>,
+    pub(crate) counts: [Counts; 5],
+    pub(crate) steps: [Vec<Step>; 5],
+    tracking: bool,
+    pub(crate) recent: BTreeMap<Arc<str>, matches::recent::List>,
+    /// Kept for the next walk, so that it need not allocate.
+    pub(crate) stack: Vec<walk::Frame>,
+}
 
 /// What a record's [`RuleRef`] names, for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,30 +129,125 @@ pub struct RestoreError {
 impl Netfilter {
     /// What a record names.
     pub fn rule_info(&self, rule: RuleRef) -> Option<RuleInfo> {
-        let _ = rule;
-        None
+        let table = self.programs.get(rule.program as usize)?;
+        let chain = table.chains.get(rule.chain as usize)?.as_ref()?;
+        let found = chain.rules.get(rule.rule as usize);
+        let (text, prov) = match (found, chain.policy) {
+            (Some(found), _) => (print::rule_text(&chain.name, found, table.family), found.prov),
+            (None, Some(policy)) => (format!("-P {} {}", chain.name, policy.as_str()), chain.prov),
+            (None, None) => (format!("-N {}", chain.name), chain.prov),
+        };
+        Some(RuleInfo { table: table.name, chain: chain.name.clone(), number: found.map(|_| rule.rule + 1), text, prov })
     }
 
     /// The name of a chain that a record names (`target_chain` of a jump).
     pub fn chain_name(&self, program: u32, chain: u32) -> Option<Arc<str>> {
-        let _ = (program, chain);
-        None
+        let chain = self.programs.get(program as usize)?.chains.get(chain as usize)?.as_ref()?;
+        Some(chain.name.clone())
     }
 
-    /// `iptables-save`: all tables that exist, or one. `counters` as `-c` prints them.
+    /// `iptables-save`: all tables that exist, or one. `counters` as `-c` prints them. The comment lines with dates are left out.
     pub fn save(&self, table: Option<TableName>, counters: bool) -> String {
-        let _ = (table, counters);
-        String::new()
+        let mut out = String::new();
+        for present in self.in_save_order().filter(|present| table.is_none_or(|table| present.name == table)) {
+            save::table(&mut out, present, &self.counts[present.name as usize], counters);
+        }
+        out
+    }
+
+    /// The nft variant lists tables in an order of its own, the legacy one the youngest first.
+    fn in_save_order(&self) -> impl Iterator<Item = &Arc<Table>> {
+        const NFT: [TableName; 5] = [TableName::Mangle, TableName::Security, TableName::Raw, TableName::Filter, TableName::Nat];
+        let legacy = self.tables().next().is_some_and(|table| table.variant == Variant::Legacy);
+        let order: Vec<TableName> = if legacy { self.made.iter().rev().copied().collect() } else { NFT.to_vec() };
+        order.into_iter().filter_map(|name| self.table(name))
     }
 
     /// Counters of every table that exists, in the order raw, mangle, nat, filter, security; chains in the order in which
     /// `iptables-save` prints them.
     pub fn counters(&self) -> Vec<ChainCounters> {
-        Vec::new()
+        let mut out = Vec::new();
+        for table in self.tables() {
+            for slot in table.in_order() {
+                let chain = table.chain(slot);
+                let counts = &self.counts[table.name as usize].chains[slot as usize];
+                let texts = chain.rules.iter().map(|rule| print::rule_text(&chain.name, rule, table.family));
+                out.push(ChainCounters {
+                    table: table.name,
+                    chain: chain.name.clone(),
+                    policy: chain.policy.map(|policy| policy.as_str()),
+                    policy_counts: counts.policy,
+                    rules: texts.zip(&counts.rules).map(|(text, &(packets, bytes))| (text, packets, bytes)).collect(),
+                });
+            }
+        }
+        out
     }
 
     /// `iptables -Z`, in all tables.
-    pub fn zero_counters(&mut self) {}
+    pub fn zero_counters(&mut self) {
+        for chain in self.counts.iter_mut().flat_map(|counts| &mut counts.chains) {
+            chain.policy = (0, 0);
+            chain.rules.fill((0, 0));
+        }
+    }
+
+    /// Whether a loaded rule needs connection tracking: then it is on in this namespace, for this family.
+    pub fn needs_conntrack(&self) -> bool {
+        self.tracking
+    }
+
+    /// Whether the nat table exists: then every connection gets a binding, if only an empty one.
+    pub fn has_nat(&self) -> bool {
+        self.table(TableName::Nat).is_some()
+    }
+
+    /// The present table of a name.
+    fn table(&self, name: TableName) -> Option<&Arc<Table>> {
+        self.current[name as usize].map(|program| &self.programs[program as usize])
+    }
+
+    /// The present tables, in the order of [`TableName`].
+    fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.current.iter().flatten().map(|&program| &self.programs[program as usize])
+    }
+
+    fn variant(&self, name: TableName) -> Variant {
+        self.table(name).map_or(Variant::default(), |table| table.variant)
+    }
+
+    fn counts_mut(&mut self, name: TableName) -> &mut Counts {
+        &mut self.counts[name as usize]
+    }
+
+    /// The present program of a table, to be walked.
+    #[inline]
+    fn enter(&mut self, name: TableName, tracing: bool) -> Option<(u32, Arc<Table>)> {
+        let program = self.current[name as usize]?;
+        self.named[program as usize] |= tracing;
+        Some((program, self.programs[program as usize].clone()))
+    }
+
+    /// Makes a checked draft the present table.
+    fn install(&mut self, draft: Draft) {
+        let name = draft.table.name;
+        let table = Arc::new(draft.table);
+        if !self.made.contains(&name) {
+            self.made.push(name);
+        }
+        match self.current[name as usize] {
+            Some(program) if !self.named[program as usize] => self.programs[program as usize] = table,
+            _ => {
+                self.current[name as usize] = Some(self.programs.len() as u32);
+                self.programs.push(table);
+                self.named.push(false);
+            }
+        }
+        self.counts[name as usize] = draft.counts;
+        let tracking = self.tables().any(|table| table.needs_conntrack);
+        self.tracking = tracking;
+        self.steps = hook::steps(tracking, |name| self.table(name).map(|table| table.variant));
+    }
 }
 
 /// The counters of one chain.
@@ -145,8 +271,7 @@ pub struct ChainCounters {
 /// # Errors
 /// See [`RestoreError`].
 pub fn restore(ns: &mut Netns, family: Family, input: &Stdin, options: RestoreOptions) -> Result<(), RestoreError> {
-    let _ = (ns, family, input, options);
-    Ok(())
+    iptables::restore::restore(ns, family, input, options)
 }
 
 /// The flags of `iptables-restore`.
@@ -168,8 +293,7 @@ pub struct RestoreOptions {
 /// # Errors
 /// See [`RestoreError`].
 pub fn iptables(ns: &mut Netns, family: Family, variant: Variant, args: &str, prov: ProvId) -> Result<String, RestoreError> {
-    let _ = (ns, family, variant, args, prov);
-    Ok(String::new())
+    edit::run(ns, family, variant, args, prov)
 }
 
 /// Whether a line of `iptables-save` format, or the arguments of `iptables`, can be read: the same parser as [`restore`]'s, without
@@ -178,8 +302,7 @@ pub fn iptables(ns: &mut Netns, family: Family, variant: Variant, args: &str, pr
 /// # Errors
 /// See [`RestoreError`].
 pub fn check_arguments(family: Family, args: &str) -> Result<(), RestoreError> {
-    let _ = (family, args);
-    Ok(())
+    edit::check(family, args)
 }
 
 /// `ipt_do_table`: walks the chain of a table that is registered at this hook.
@@ -190,6 +313,5 @@ pub(crate) fn do_table(
     skb: &mut Skb,
     table: TableName,
 ) -> Result<hook::HookVerdict, DropReason> {
-    let _ = (ns, cx, state, skb, table);
-    Ok(hook::HookVerdict::Accept)
+    walk::do_table(ns, cx, state, skb, table)
 }
