@@ -423,21 +423,3 @@ impl Conntrack {
         self.stats
     }
 }
-
-impl Conntrack {
-    /// The mark of a connection.
-    pub(crate) fn mark(&self, id: CtId) -> Option<u32> {
-        let _ = id;
-        None
-    }
-
-    /// Sets the mark of a connection.
-    pub(crate) fn set_mark(&mut self, id: CtId, mark: u32) {
-        let _ = (id, mark);
-    }
-}
-
-/// `nf_ct_attach`: an error or reset about a packet belongs to that packet's connection.
-pub(crate) fn attach(new: &mut Skb, about: &Skb) {
-    let _ = (new, about);
-}
