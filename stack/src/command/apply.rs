@@ -375,6 +375,16 @@ fn conntrack(ns: &mut Netns, now: SimTime, command: &ConntrackCommand) -> Done {
             let views = ns.conntrack.list(now);
             Ok(views.iter().filter(|view| filter.matches(view)).map(|view| format!("{}\n", Conntrack::line(view))).collect())
         }
-        ConntrackCommand::Delete(_) | ConntrackCommand::Flush => Err(unsupported("deleting connections by hand")),
+        ConntrackCommand::Delete(filter) => {
+            let gone = ns.conntrack.delete_matching(|view| filter.matches(view), now);
+            if gone.is_empty() {
+                return Err(failed(1, "conntrack v1.4.7 (conntrack-tools): 0 flow entries have been deleted.".into()));
+            }
+            Ok(gone.iter().map(|view| format!("{}\n", Conntrack::line(view))).collect())
+        }
+        ConntrackCommand::Flush => {
+            ns.conntrack.flush();
+            Ok(String::new())
+        }
     }
 }

@@ -39,7 +39,7 @@ use crate::sysctl::CtSysctls;
 pub use crate::trace::{CtEvent, CtId, CtInfo};
 use crate::trace::{NO_PACKET, Record};
 use crate::view::proto;
-pub use show::{CtFilter, CtView};
+pub use show::CtView;
 use table::{Conn, Dir, Table, Track, status};
 use tcp::Tracked;
 pub use tuple::Tuple;

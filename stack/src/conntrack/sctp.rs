@@ -1,5 +1,8 @@
 //! SCTP: `net/netfilter/nf_conntrack_proto_sctp.c`: the states of an association, and its verification tags.
 
+#[cfg(test)]
+mod tests;
+
 use sim_core::SimTime;
 
 use super::table::{Conn, Dir, Track, status};

@@ -1,14 +1,12 @@
 //! Connections for people: the lines of `conntrack -L`, and what `-D` and `-F` take away.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use sim_core::SimTime;
 
 use super::table::{Conn, Track, status};
 use super::tuple::Tuple;
 use super::{Conntrack, CtId};
-use crate::addr::Family;
 use crate::view::proto;
 
 /// A connection, as `conntrack -L` shows it.
@@ -40,51 +38,6 @@ pub struct CtView {
     pub confirmed: bool,
     /// Packets and bytes of both directions, where `nf_conntrack_acct` is on.
     pub counts: Option<[(u64, u64); 2]>,
-}
-
-/// What `conntrack -D` selects: all that is set must agree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs, reason = "the names are those of conntrack(8)")]
-pub struct CtFilter {
-    pub family: Option<Family>,
-    pub proto: Option<u8>,
-    pub orig_src: Option<IpAddr>,
-    pub orig_dst: Option<IpAddr>,
-    pub orig_sport: Option<u16>,
-    pub orig_dport: Option<u16>,
-    pub reply_src: Option<IpAddr>,
-    pub reply_dst: Option<IpAddr>,
-    pub reply_sport: Option<u16>,
-    pub reply_dport: Option<u16>,
-    /// Value and mask.
-    pub mark: Option<(u32, u32)>,
-    pub zone: Option<u16>,
-    /// Whether its source was translated (`--src-nat`).
-    pub snat: Option<bool>,
-    /// Whether its destination was translated (`--dst-nat`).
-    pub dnat: Option<bool>,
-}
-
-impl CtFilter {
-    fn matches(&self, conn: &Conn) -> bool {
-        fn agrees<T: PartialEq>(wanted: Option<T>, value: T) -> bool {
-            wanted.is_none_or(|wanted| wanted == value)
-        }
-        agrees(self.family, conn.original.family())
-            && agrees(self.proto, conn.original.proto)
-            && agrees(self.orig_src, conn.original.src)
-            && agrees(self.orig_dst, conn.original.dst)
-            && agrees(self.orig_sport, conn.original.sport)
-            && agrees(self.orig_dport, conn.original.dport)
-            && agrees(self.reply_src, conn.reply.src)
-            && agrees(self.reply_dst, conn.reply.dst)
-            && agrees(self.reply_sport, conn.reply.sport)
-            && agrees(self.reply_dport, conn.reply.dport)
-            && self.mark.is_none_or(|(value, mask)| conn.mark & mask == value)
-            && agrees(self.zone, conn.zone)
-            && agrees(self.snat, conn.has(status::SRC_NAT))
-            && agrees(self.dnat, conn.has(status::DST_NAT))
-    }
 }
 
 fn view_of(id: CtId, conn: &Conn, now: SimTime) -> CtView {
@@ -126,14 +79,13 @@ impl Conntrack {
         self.table.count()
     }
 
-    /// `conntrack -D`: forgets those that agree with the filter, and says which they were.
-    pub fn delete_matching(&mut self, filter: &CtFilter, now: SimTime) -> Vec<CtView> {
-        let wanted = self.table.select(|conn| conn.timeout > now && filter.matches(conn));
-        let views: Vec<CtView> = wanted.iter().filter_map(|&id| self.view(id, now)).collect();
-        for id in wanted {
-            self.table.kill(id);
+    /// `conntrack -D`: forgets those in the table that are `wanted`, and says which they were.
+    pub fn delete_matching(&mut self, wanted: impl Fn(&CtView) -> bool, now: SimTime) -> Vec<CtView> {
+        let gone: Vec<CtView> = self.list(now).into_iter().filter(wanted).collect();
+        for view in &gone {
+            self.table.kill(view.id);
         }
-        views
+        gone
     }
 
     /// `conntrack -F`.
@@ -159,7 +111,8 @@ impl Conntrack {
                     put(format_args!("type={} code={} id={} ", tuple.dport >> 8, tuple.dport & 0xff, tuple.sport));
                 }
                 proto::GRE => put(format_args!("srckey=0x{:x} dstkey=0x{:x} ", tuple.sport, tuple.dport)),
-                _ if tuple.has_ports() => put(format_args!("sport={} dport={} ", tuple.sport, tuple.dport)),
+                // The tool knows DCCP, the kernel no longer does: its ports are 0.
+                _ if tuple.has_ports() || protocol == DCCP => put(format_args!("sport={} dport={} ", tuple.sport, tuple.dport)),
                 _ => {}
             }
             if let Some(counts) = &view.counts {
@@ -181,6 +134,8 @@ impl Conntrack {
     }
 }
 
+const DCCP: u8 = 33;
+
 /// The name that conntrack-tools give a protocol.
 fn protocol_name(protocol: u8) -> &'static str {
     match protocol {
@@ -191,6 +146,7 @@ fn protocol_name(protocol: u8) -> &'static str {
         proto::ICMPV6 => "icmpv6",
         proto::SCTP => "sctp",
         proto::GRE => "gre",
+        DCCP => "dccp",
         _ => "unknown",
     }
 }

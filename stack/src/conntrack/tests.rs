@@ -314,8 +314,7 @@ fn what_a_filter_names_is_deleted_and_no_more() {
         router.forward(&udp("10.0.1.2", port, "10.0.2.2", 9), &[]).expect("it passes");
     }
     let now = router.now();
-    let filter = CtFilter { orig_sport: Some(2), proto: Some(17), ..CtFilter::default() };
-    let gone = router.netns().conntrack.delete_matching(&filter, now);
+    let gone = router.netns().conntrack.delete_matching(|view| view.original.sport == 2, now);
     assert_eq!(gone.iter().map(|view| view.original.sport).collect::<Vec<_>>(), [2]);
     assert_eq!(router.lines().len(), 2);
     router.netns().conntrack.flush();
