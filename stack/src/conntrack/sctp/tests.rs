@@ -88,7 +88,11 @@ fn every_walk_ends_as_on_linux() {
     let blocks: Vec<&str> = WALKS.trim_end().split("\n\n").collect();
     assert!(blocks.len() >= 20);
     let got: Vec<String> = blocks.iter().map(|block| walk(block)).collect();
-    let different: Vec<String> =
-        blocks.iter().zip(&got).filter(|(want, got)| *want != got).map(|(want, got)| format!("LINUX {want}\nGOT   {got}")).collect();
+    let different: Vec<String> = blocks
+        .iter()
+        .zip(&got)
+        .filter(|(want, got)| *want != got)
+        .map(|(want, got)| format!("LINUX {want}\nGOT   {got}"))
+        .collect();
     assert!(different.is_empty(), "{} of {}:\n{}", different.len(), blocks.len(), different.join("\n\n"));
 }
