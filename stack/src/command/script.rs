@@ -9,15 +9,29 @@ use super::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
 use super::{Command, xtables_name};
 use crate::addr::Mac;
 
-/// A script for `sh`, run as root: makes the namespaces `<prefix><name>` of all that the commands name, then runs the commands in
+/// The real namespace of a name here: a pod's `NAMESPACE/NAME` would be a path.
+pub fn real_name(prefix: &str, ns: &str) -> String {
+    format!("{prefix}{}", ns.replace('/', "."))
+}
+
+/// The command that makes a veth pair as [`crate::Network::join`] does, and the namespace that it runs in. Ends are namespace and
+/// device.
+pub fn veth(a: (&str, &str), b: (&str, &str)) -> (String, Command) {
+    let end = |name: &str| LinkEnd { name: name.to_owned(), ..LinkEnd::default() };
+    let peer = LinkEnd { netns: Some(b.0.to_owned()), ..end(b.1) };
+    let new = NewLink { end: end(a.1), kind: NewKind::Veth(peer) };
+    (a.0.to_owned(), Command::Ip(IpCommand::Link(LinkCommand::Add(new))))
+}
+
+/// A script for `sh`, run as root: makes the namespaces ([`real_name`]) of all that the commands name, then runs the commands in
 /// their order, each in its namespace. Devices get the MACs that they have here. Stops at the first command that fails.
 pub fn script(prefix: &str, commands: &[(String, Command)]) -> String {
     let mut out = String::from("#!/bin/sh\nset -e\n");
     for name in namespaces(commands) {
-        let _ = writeln!(out, "ip netns add {}", quoted(&format!("{prefix}{name}")));
+        let _ = writeln!(out, "ip netns add {}", quoted(&real_name(prefix, name)));
     }
     for (ns, command) in commands {
-        let place = quoted(&format!("{prefix}{ns}"));
+        let place = quoted(&real_name(prefix, ns));
         let line = line(prefix, ns, command);
         let _ = match command.stdin() {
             None => writeln!(out, "ip netns exec {place} {line}"),
@@ -35,7 +49,7 @@ pub fn script(prefix: &str, commands: &[(String, Command)]) -> String {
 pub fn cleanup(prefix: &str, commands: &[(String, Command)]) -> String {
     let mut out = String::from("#!/bin/sh\n");
     for name in namespaces(commands) {
-        let _ = writeln!(out, "ip netns del {} 2>/dev/null || true", quoted(&format!("{prefix}{name}")));
+        let _ = writeln!(out, "ip netns del {} 2>/dev/null || true", quoted(&real_name(prefix, name)));
     }
     out
 }
@@ -80,7 +94,7 @@ fn line(prefix: &str, ns: &str, command: &Command) -> String {
             NewLink { end: real(prefix, ns, &new.end), kind }.to_string()
         }
         Command::Ip(IpCommand::Link(LinkCommand::Set(set))) if set.netns.is_some() => {
-            let netns = set.netns.as_ref().map(|netns| format!("{prefix}{netns}"));
+            let netns = set.netns.as_deref().map(|netns| real_name(prefix, netns));
             LinkCommand::Set(Box::new(LinkSet { netns, ..(**set).clone() })).to_string()
         }
         // What was written may hold what a shell expands inside double quotes.
@@ -100,7 +114,7 @@ fn real(prefix: &str, ns: &str, end: &LinkEnd) -> LinkEnd {
     let home = end.netns.as_deref().unwrap_or(ns);
     LinkEnd {
         mac: end.mac.or_else(|| Some(Mac::of_name(&format!("{home}/{}", end.name)))),
-        netns: end.netns.as_ref().map(|netns| format!("{prefix}{netns}")),
+        netns: end.netns.as_deref().map(|netns| real_name(prefix, netns)),
         ..end.clone()
     }
 }

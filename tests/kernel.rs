@@ -1,0 +1,426 @@
+//! The kernel is the judge: what pktlab is told to build is also built of real namespaces, by the script that it exports, the same
+//! questions are asked in both, and every device must have seen the same packets.
+//!
+//! Needs root, `ip`, `iptables`, `tcpdump` and `bash`. Without them the tests say so and pass, unless `PKTLAB_REQUIRE_KERNEL=1`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command as Process, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use sim_core::TraceMode;
+use stack::app::{Client, L4, Request, Server, Service, SocketOptions, Target};
+use stack::command::script::{cleanup, real_name, script, veth};
+use stack::command::{Command, Stdin};
+use stack::provenance::{ProvId, Provenances};
+use stack::trace::Record;
+use stack::{Network, SimTime};
+
+/// `LINKTYPE_LINUX_SLL2`.
+const SLL2: u32 = 276;
+/// First port of those that a system picks.
+const EPHEMERAL: u16 = 32_768;
+/// How long a process that listens or captures may take to be ready.
+const READY: Duration = Duration::from_secs(5);
+
+/// A question: a datagram, or a connection that is opened and closed.
+#[derive(Clone, Copy)]
+enum Ask {
+    Udp,
+    Tcp,
+}
+
+/// What every device saw: by namespace and device, one line a packet.
+type Seen = BTreeMap<(String, String), Vec<String>>;
+
+struct Lab {
+    name: &'static str,
+    commands: Vec<(String, Command)>,
+    /// Who asks whom, on which port.
+    asks: Vec<(&'static str, Ask, Ipv4Addr, u16)>,
+}
+
+impl Lab {
+    fn line(&mut self, ns: &str, line: &str) {
+        let command = line.parse().unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        self.commands.push((ns.to_owned(), command));
+    }
+
+    fn rules(&mut self, ns: &str, text: &str) {
+        let stdin = Stdin { text: text.into(), provs: [].into() };
+        self.commands.push((ns.to_owned(), Command::with_stdin("iptables-restore", stdin).expect("reads standard input")));
+    }
+
+    /// Runs the questions in both, and compares what was seen.
+    fn check(&self) {
+        if let Some(lacking) = lacking() {
+            assert!(std::env::var("PKTLAB_REQUIRE_KERNEL").as_deref() != Ok("1"), "{}: {lacking}", self.name);
+            eprintln!("SKIPPED {}: {lacking} (PKTLAB_REQUIRE_KERNEL=1 makes this a failure)", self.name);
+            return;
+        }
+        let (ours, real) = (self.simulate(), self.really());
+        let differ: Vec<String> = ours
+            .keys()
+            .chain(real.keys())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .filter(|key| ours.get(*key) != real.get(*key))
+            .map(|key| {
+                let show = |seen: &Seen| seen.get(key).map(|lines| lines.join("\n    ")).unwrap_or_default();
+                format!("{}/{}\n  kernel\n    {}\n  pktlab\n    {}", key.0, key.1, show(&real), show(&ours))
+            })
+            .collect();
+        assert!(differ.is_empty(), "{}: the kernel saw something else\n{}", self.name, differ.join("\n"));
+        assert!(real.values().map(Vec::len).sum::<usize>() > self.asks.len(), "{}: hardly a packet was seen", self.name);
+    }
+
+    fn simulate(&self) -> Seen {
+        let mut net = Network::new(1, TraceMode::Frames);
+        let mut names: Vec<&str> = self.commands.iter().map(|(ns, _)| ns.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            net.add_netns(name).expect("a new name");
+        }
+        for (ns, command) in &self.commands {
+            let node = net.named(ns).expect("made above");
+            net.apply(node, command, ProvId::default()).unwrap_or_else(|error| panic!("{ns}: {command}: {error}"));
+        }
+        net.sim.run_until(SimTime::from_secs(3));
+        net.sim.tracer_mut().clear();
+        for &(ns, ask, dst, port) in &self.asks {
+            let request = match ask {
+                Ask::Udp => Request::Udp { send: b"hello\n".to_vec(), connect: true },
+                Ask::Tcp => Request::Tcp { send: Vec::new(), greeting: false, keep: false, rst: false },
+            };
+            let client = Client {
+                name: "test".into(),
+                target: Target::Address(dst.into()),
+                port,
+                request,
+                resolver: None,
+                options: SocketOptions::default(),
+                timeout: Some(SimTime::from_millis(500)),
+            };
+            let node = net.named(ns).expect("it asks");
+            net.ask(node, client);
+            let until = net.sim.now() + SimTime::from_millis(700);
+            net.sim.run_until(until);
+        }
+        let mut seen = Seen::new();
+        for stamped in net.sim.tracer().records() {
+            let (dev, frame) = match stamped.record {
+                Record::Receive { dev, frame } | Record::DevIn { dev, frame } => (dev, frame),
+                Record::Transmit { dev, frame } | Record::DevOut { dev, frame } => (dev, frame),
+                _ => continue,
+            };
+            let ns = net.sim.name(stamped.node).to_owned();
+            let device = net.netns(stamped.node).devices.get(dev).name.to_string();
+            let frame = net.sim.tracer().bytes(frame);
+            let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+            if let Some(line) = summary(ethertype, &frame[14..]) {
+                seen.entry((ns, device)).or_default().push(line);
+            }
+        }
+        seen
+    }
+
+    fn really(&self) -> Seen {
+        let prefix = format!("plk{}-{}-", std::process::id(), self.name);
+        let _cleaner = Cleaner(cleanup(&prefix, &self.commands));
+        shell(&script(&prefix, &self.commands)).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let mut captures = Vec::new();
+        let mut names: Vec<&str> = self.commands.iter().map(|(ns, _)| ns.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            captures.push(Capture::start(&prefix, name));
+        }
+        for &(ns, ask, dst, port) in &self.asks {
+            let what = match ask {
+                Ask::Udp => format!("exec 3<>/dev/udp/{dst}/{port}; echo hello >&3; timeout 0.3 cat <&3"),
+                Ask::Tcp => format!("timeout 0.5 bash -c 'exec 3<>/dev/tcp/{dst}/{port}'"),
+            };
+            let place = real_name(&prefix, ns);
+            let status = Process::new("ip")
+                .args(["netns", "exec", &place, "bash", "-c", &what])
+                .stderr(Stdio::null())
+                .status()
+                .expect("bash is there");
+            // It fails where nothing listens; the packets tell.
+            let _ = status;
+            sleep(Duration::from_millis(150));
+        }
+        captures.into_iter().flat_map(Capture::stop).collect()
+    }
+}
+
+/// One tcpdump in a namespace, on all of its devices.
+struct Capture {
+    ns: String,
+    file: PathBuf,
+    process: Child,
+    devices: BTreeMap<u32, String>,
+}
+
+impl Capture {
+    fn start(prefix: &str, ns: &str) -> Capture {
+        let place = real_name(prefix, ns);
+        let file = std::env::temp_dir().join(format!("{place}.pcap"));
+        let listing = Process::new("ip").args(["-n", &place, "-o", "link"]).output().expect("ip is there");
+        let mut devices = BTreeMap::new();
+        for line in String::from_utf8_lossy(&listing.stdout).lines() {
+            let mut parts = line.split(": ");
+            if let (Some(index), Some(name)) = (parts.next(), parts.next()) {
+                let name = name.split('@').next().unwrap_or(name);
+                devices.insert(index.trim().parse().expect("ip numbers devices"), name.to_owned());
+            }
+        }
+        let path = file.to_string_lossy().into_owned();
+        let process = Process::new("ip")
+            .args(["netns", "exec", &place, "tcpdump", "-i", "any", "-y", "LINUX_SLL2", "-U", "--immediate-mode", "-n", "-w", &path])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("tcpdump is there");
+        let capture = Capture { ns: ns.to_owned(), file, process, devices };
+        let begun = Instant::now();
+        // The header of the file is written once the socket is open.
+        while fs::metadata(&capture.file).map_or(0, |meta| meta.len()) < 24 {
+            assert!(begun.elapsed() < READY, "tcpdump does not start in {place}");
+            sleep(Duration::from_millis(10));
+        }
+        capture
+    }
+
+    fn stop(mut self) -> Vec<((String, String), Vec<String>)> {
+        sleep(Duration::from_millis(100));
+        let pid = self.process.id().to_string();
+        let _ = Process::new("kill").args(["-INT", &pid]).status();
+        let _ = self.process.wait();
+        let bytes = fs::read(&self.file).unwrap_or_default();
+        let _ = fs::remove_file(&self.file);
+        let mut seen: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        assert_eq!(word(20) & 0xffff, SLL2, "the kind of capture that was asked for");
+        let mut at = 24;
+        while at + 16 <= bytes.len() {
+            let length = word(at + 8) as usize;
+            let Some(packet) = bytes.get(at + 16..at + 16 + length) else { break };
+            at += 16 + length;
+            let ethertype = u16::from_be_bytes([packet[0], packet[1]]);
+            let index = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+            let device = self.devices.get(&index).cloned().unwrap_or_else(|| format!("if{index}"));
+            if let Some(line) = summary(ethertype, &packet[20..]) {
+                seen.entry((self.ns.clone(), device)).or_default().push(line);
+            }
+        }
+        seen.into_iter().collect()
+    }
+}
+
+/// Takes the namespaces away, whatever happens.
+struct Cleaner(String);
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        let _ = shell(&self.0);
+    }
+}
+
+fn shell(text: &str) -> Result<(), String> {
+    let output = Process::new("sh").args(["-c", text]).output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(format!("{}\n{text}", String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// What this machine lacks.
+fn lacking() -> Option<String> {
+    let root = Process::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if !root {
+        return Some("not root".to_owned());
+    }
+    for tool in ["ip", "iptables-restore", "tcpdump", "bash"] {
+        if Process::new("sh").args(["-c", &format!("command -v {tool}")]).output().is_ok_and(|output| !output.status.success()) {
+            return Some(format!("no {tool}"));
+        }
+    }
+    let probe = format!("plk{}-probe", std::process::id());
+    match shell(&format!("ip netns add {probe} && ip netns del {probe}")) {
+        Ok(()) => None,
+        Err(_) => Some("namespaces cannot be made".to_owned()),
+    }
+}
+
+/// One line of an ARP or IPv4 packet: what must be the same in both. Ports that a system picks are not.
+fn summary(ethertype: u16, body: &[u8]) -> Option<String> {
+    let v4 = |at: usize| Ipv4Addr::new(body[at], body[at + 1], body[at + 2], body[at + 3]);
+    match ethertype {
+        0x0806 => {
+            let op = if body[7] == 1 { "who-has" } else { "reply" };
+            Some(format!("arp {op} {} from {}", v4(24), v4(14)))
+        }
+        0x0800 => {
+            let l4 = &body[usize::from(body[0] & 15) * 4..];
+            let (src, dst, ttl) = (v4(12), v4(16), body[8]);
+            let port = |at: usize| match u16::from_be_bytes([l4[at], l4[at + 1]]) {
+                picked if picked >= EPHEMERAL => "*".to_owned(),
+                port => port.to_string(),
+            };
+            Some(match body[9] {
+                1 => format!("icmp {src} > {dst} ttl {ttl} type {} code {}", l4[0], l4[1]),
+                6 => format!("tcp {src}:{} > {dst}:{} ttl {ttl} flags {:#04x}", port(0), port(2), l4[13]),
+                17 => format!("udp {src}:{} > {dst}:{} ttl {ttl}", port(0), port(2)),
+                proto => format!("proto {proto} {src} > {dst} ttl {ttl}"),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// client - router - server, a bridge in front of a second server.
+fn routed(name: &'static str) -> Lab {
+    let mut lab = Lab { name, commands: Vec::new(), asks: Vec::new() };
+    lab.commands.push(veth(("client", "eth0"), ("router", "eth0")));
+    lab.commands.push(veth(("router", "eth1"), ("switch", "p0")));
+    lab.commands.push(veth(("one", "eth0"), ("switch", "p1")));
+    lab.commands.push(veth(("two", "eth0"), ("switch", "p2")));
+    for ns in ["client", "router", "switch", "one", "two"] {
+        lab.line(ns, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+        lab.line(ns, "sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+        lab.line(ns, "ip link set lo up");
+    }
+    lab.line("switch", "ip link add br0 type bridge stp_state 0 mcast_snooping 0");
+    lab.line("switch", "ip link set br0 up");
+    for port in ["p0", "p1", "p2"] {
+        lab.line("switch", &format!("ip link set {port} master br0"));
+        lab.line("switch", &format!("ip link set {port} up"));
+    }
+    for (ns, dev, address) in [
+        ("client", "eth0", "10.0.1.2/24"),
+        ("router", "eth0", "10.0.1.1/24"),
+        ("router", "eth1", "10.0.2.1/24"),
+        ("one", "eth0", "10.0.2.2/24"),
+        ("two", "eth0", "10.0.2.3/24"),
+    ] {
+        lab.line(ns, &format!("ip addr add {address} dev {dev}"));
+        lab.line(ns, &format!("ip link set {dev} up"));
+    }
+    lab.line("client", "ip route add default via 10.0.1.1");
+    lab.line("one", "ip route add default via 10.0.2.1");
+    lab.line("two", "ip route add default via 10.0.2.1");
+    lab.line("router", "sysctl -qw net.ipv4.ip_forward=1");
+    lab
+}
+
+#[test]
+fn a_routed_network_carries_the_same_packets() {
+    let mut lab = routed("routed");
+    let (one, two) = (Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 3));
+    lab.asks = vec![
+        ("client", Ask::Udp, one, 7000),
+        ("client", Ask::Tcp, two, 80),
+        ("client", Ask::Udp, Ipv4Addr::new(10, 0, 1, 1), 9),
+        ("one", Ask::Tcp, two, 81),
+        ("client", Ask::Tcp, Ipv4Addr::new(10, 9, 9, 9), 82),
+        ("router", Ask::Udp, Ipv4Addr::LOCALHOST, 53),
+    ];
+    lab.check();
+}
+
+#[test]
+fn a_router_that_translates_addresses_carries_the_same_packets() {
+    let mut lab = routed("nat");
+    lab.rules(
+        "router",
+        "*nat\n-A PREROUTING -d 10.0.1.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.0.2.2:80\n\
+         -A OUTPUT -d 10.0.1.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.0.2.3:80\n\
+         -A POSTROUTING -o eth1 -p udp -j MASQUERADE\nCOMMIT\n\
+         *filter\n:FORWARD DROP [0:0]\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A FORWARD -p udp -m udp --dport 7000 -j ACCEPT\n-A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT\n\
+         -A FORWARD -p tcp -m tcp --dport 81 -j REJECT --reject-with tcp-reset\nCOMMIT\n",
+    );
+    let (router, one, two) = (Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 3));
+    lab.asks = vec![
+        ("client", Ask::Tcp, router, 8080),
+        ("router", Ask::Tcp, router, 8080),
+        ("client", Ask::Udp, one, 7000),
+        ("client", Ask::Tcp, two, 81),
+        ("client", Ask::Udp, two, 7001),
+    ];
+    lab.check();
+}
+
+#[test]
+fn a_cluster_carries_the_same_packets() {
+    let manifests = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec: {nodeName: kind-worker, containers: [{name: c, image: nginx, \
+         ports: [{containerPort: 80}]}]}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: client}\nspec: {nodeName: kind-worker2, \
+         containers: [{name: c, image: busybox}]}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.200, \
+         selector: {app: web}, ports: [{port: 80, nodePort: 30080}], type: NodePort}\n";
+    let config = k8s_model::config::ClusterConfig { nodes: 3, ..Default::default() };
+    let objects = k8s_model::source::load_text("cluster.yaml", manifests).expect("loads");
+    let cluster = k8s_model::cluster::Cluster::build(config, objects).expect("builds");
+    let plan = k8s_model::network::plan(&cluster).expect("plans");
+    let mut lab = Lab { name: "cluster", commands: Vec::new(), asks: Vec::new() };
+    for link in &plan.links {
+        lab.commands.push(veth((&link.a.0, &link.a.1), (&link.b.0, &link.b.1)));
+    }
+    for ns in &plan.namespaces {
+        lab.line(&ns.name, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+        lab.line(&ns.name, "sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+    }
+    let mut provenances = Provenances::default();
+    for one in &plan.commands {
+        lab.commands.push((one.netns.clone(), one.command(&mut provenances).expect("a command")));
+    }
+    let (service, worker) = (Ipv4Addr::new(10, 96, 0, 200), Ipv4Addr::new(172, 18, 0, 4));
+    lab.asks = vec![
+        ("default/client", Ask::Tcp, service, 80),
+        ("kind-worker2", Ask::Tcp, service, 80),
+        ("external", Ask::Tcp, worker, 30_080),
+        ("default/client", Ask::Tcp, Ipv4Addr::new(140, 82, 121, 4), 443),
+        ("default/client", Ask::Tcp, Ipv4Addr::new(10, 96, 0, 77), 80),
+    ];
+    lab.check();
+}
+
+/// Servers are not part of a script; that one is answered here as there is what the cases check.
+#[test]
+fn a_server_of_the_simulator_answers_a_client() {
+    let lab = routed("server");
+    let mut net = Network::new(1, TraceMode::Off);
+    for ns in ["client", "one", "router", "switch", "two"] {
+        net.add_netns(ns).expect("a new name");
+    }
+    for (ns, command) in &lab.commands {
+        let node = net.named(ns).expect("made above");
+        net.apply(node, command, ProvId::default()).unwrap_or_else(|error| panic!("{ns}: {command}: {error}"));
+    }
+    let server = Server {
+        name: "echo".into(),
+        bind: Ipv4Addr::UNSPECIFIED.into(),
+        port: 7,
+        l4: L4::Udp,
+        service: Service::Echo,
+        transparent: false,
+    };
+    let one = net.named("one").expect("made above");
+    net.serve(one, server).expect("the port is free");
+    let client = net.named("client").expect("made above");
+    let question = Client {
+        name: "test".into(),
+        target: Target::Address(Ipv4Addr::new(10, 0, 2, 2).into()),
+        port: 7,
+        request: Request::Udp { send: b"hello".to_vec(), connect: true },
+        resolver: None,
+        options: SocketOptions::default(),
+        timeout: Some(SimTime::from_secs(1)),
+    };
+    let app = net.ask(client, question);
+    net.sim.run_until(SimTime::from_secs(2));
+    let answer = net.netns(client).apps.answer(app).expect("a client").result.clone();
+    let Some(stack::app::AnswerResult::Reply { data, from }) = answer else { panic!("{answer:?}") };
+    assert_eq!((data.as_slice(), from.to_string().as_str()), (&b"hello"[..], "10.0.2.2:7"));
+}
