@@ -4,6 +4,8 @@
 
 use sim_core::SimTime;
 
+mod keys;
+
 /// `net.ipv4.conf.<dev>.*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conf4 {
@@ -355,8 +357,7 @@ pub enum SysctlError {
 /// # Errors
 /// See [`SysctlError`].
 pub fn set(ns: &mut crate::Netns, cx: &mut crate::Cx<'_>, key: &str, value: &str) -> Result<(), SysctlError> {
-    let _ = (ns, cx, value);
-    Err(SysctlError::Unsupported(key.to_owned()))
+    keys::set(ns, cx, key, value)
 }
 
 /// Reads a sysctl by its name.
@@ -364,6 +365,5 @@ pub fn set(ns: &mut crate::Netns, cx: &mut crate::Cx<'_>, key: &str, value: &str
 /// # Errors
 /// See [`SysctlError`].
 pub fn get(ns: &crate::Netns, key: &str) -> Result<String, SysctlError> {
-    let _ = ns;
-    Err(SysctlError::Unsupported(key.to_owned()))
+    keys::get(ns, key)
 }
