@@ -181,7 +181,21 @@ impl Capture {
         }
         let path = file.to_string_lossy().into_owned();
         let process = Process::new("ip")
-            .args(["netns", "exec", &place, "tcpdump", "-i", "any", "-y", "LINUX_SLL2", "-U", "--immediate-mode", "-n", "-w", &path])
+            .args([
+                "netns",
+                "exec",
+                &place,
+                "tcpdump",
+                "-i",
+                "any",
+                "-y",
+                "LINUX_SLL2",
+                "-U",
+                "--immediate-mode",
+                "-n",
+                "-w",
+                &path,
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -124,34 +124,118 @@ const OTHERS: [(&str, &[&str]); 5] = [
     (
         "net.ipv4",
         &[
-            "fib_", "icmp_", "igmp_", "inet_peer", "ip_autobind", "ip_dynaddr", "ip_early", "ip_forward_", "ip_local_reserved", "ipfrag_",
-            "nexthop_compat", "raw_l3mdev", "tcp_", "udp_", "xfrm4_", "route", "neigh",
+            "fib_",
+            "icmp_",
+            "igmp_",
+            "inet_peer",
+            "ip_autobind",
+            "ip_dynaddr",
+            "ip_early",
+            "ip_forward_",
+            "ip_local_reserved",
+            "ipfrag_",
+            "nexthop_compat",
+            "raw_l3mdev",
+            "tcp_",
+            "udp_",
+            "xfrm4_",
+            "route",
+            "neigh",
         ],
     ),
     (
         "net.ipv6",
         &[
-            "anycast_", "auto_flowlabels", "bindv6only", "fib_", "flowlabel_", "idgen_", "ioam6_", "ip6frag_", "ip_nonlocal", "max_", "seg6_",
-            "xfrm6_", "icmp", "route", "fwmark_reflect", "neigh", "mld_",
+            "anycast_",
+            "auto_flowlabels",
+            "bindv6only",
+            "fib_",
+            "flowlabel_",
+            "idgen_",
+            "ioam6_",
+            "ip6frag_",
+            "ip_nonlocal",
+            "max_",
+            "seg6_",
+            "xfrm6_",
+            "icmp",
+            "route",
+            "fwmark_reflect",
+            "neigh",
+            "mld_",
         ],
     ),
-    ("net.netfilter", &["nf_conntrack_expect", "nf_conntrack_frag6", "nf_conntrack_timestamp", "nf_conntrack_count", "nf_log", "nf_hooks", "nf_conntrack_dccp"]),
-    ("net.core", &["optmem", "rmem", "rps_", "somaxconn", "tstamp", "txrehash", "wmem", "xfrm", "netdev_", "default_qdisc", "bpf_", "busy_"]),
+    (
+        "net.netfilter",
+        &[
+            "nf_conntrack_expect",
+            "nf_conntrack_frag6",
+            "nf_conntrack_timestamp",
+            "nf_conntrack_count",
+            "nf_log",
+            "nf_hooks",
+            "nf_conntrack_dccp",
+        ],
+    ),
+    (
+        "net.core",
+        &["optmem", "rmem", "rps_", "somaxconn", "tstamp", "txrehash", "wmem", "xfrm", "netdev_", "default_qdisc", "bpf_", "busy_"],
+    ),
     ("net", &["unix", "mptcp"]),
 ];
 
 const OTHERS4: [&str; 9] = [
-    "bootp_relay", "disable_policy", "disable_xfrm", "force_igmp_version", "igmpv2_unsolicited_report_interval",
-    "igmpv3_unsolicited_report_interval", "tag", "accept_source_route", "mc_forwarding",
+    "bootp_relay",
+    "disable_policy",
+    "disable_xfrm",
+    "force_igmp_version",
+    "igmpv2_unsolicited_report_interval",
+    "igmpv3_unsolicited_report_interval",
+    "tag",
+    "accept_source_route",
+    "mc_forwarding",
 ];
 const OTHERS6: [&str; 28] = [
-    "accept_ra_", "accept_source_route", "accept_untracked_na", "disable_policy", "drop_unsolicited_na", "enhanced_dad", "force_",
-    "ioam6_", "max_addresses", "max_desync_factor", "mldv1_", "mldv2_", "mtu", "ndisc_", "ra_", "regen_", "router_probe_interval",
-    "router_solicitation_", "rpl_seg", "seg6_", "stable_secret", "suppress_frag_ndisc", "temp_", "use_", "optimistic_dad",
-    "mc_forwarding", "accept_dad", "addr_gen_mode",
+    "accept_ra_",
+    "accept_source_route",
+    "accept_untracked_na",
+    "disable_policy",
+    "drop_unsolicited_na",
+    "enhanced_dad",
+    "force_",
+    "ioam6_",
+    "max_addresses",
+    "max_desync_factor",
+    "mldv1_",
+    "mldv2_",
+    "mtu",
+    "ndisc_",
+    "ra_",
+    "regen_",
+    "router_probe_interval",
+    "router_solicitation_",
+    "rpl_seg",
+    "seg6_",
+    "stable_secret",
+    "suppress_frag_ndisc",
+    "temp_",
+    "use_",
+    "optimistic_dad",
+    "mc_forwarding",
+    "accept_dad",
+    "addr_gen_mode",
 ];
-const OTHERS_NEIGH: [&str; 9] =
-    ["anycast_delay", "gc_", "interval_probe_time_ms", "mcast_resolicit", "proxy_delay", "proxy_qlen", "unres_qlen_bytes", "app_solicit", "locktime"];
+const OTHERS_NEIGH: [&str; 9] = [
+    "anycast_delay",
+    "gc_",
+    "interval_probe_time_ms",
+    "mcast_resolicit",
+    "proxy_delay",
+    "proxy_qlen",
+    "unres_qlen_bytes",
+    "app_solicit",
+    "locktime",
+];
 
 /// Whose `conf` a key names.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,9 +260,18 @@ enum Key<'a> {
 /// A key with `.` between its parts, and `/` for a dot inside of one.
 fn dotted(key: &str) -> String {
     match key.find(['.', '/']) {
-        Some(at) if key.as_bytes()[at] == b'/' => {
-            key.chars().map(|c| if c == '/' { '.' } else if c == '.' { '/' } else { c }).collect()
-        }
+        Some(at) if key.as_bytes()[at] == b'/' => key
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => key.to_owned(),
     }
 }
@@ -277,7 +370,8 @@ impl Slot<'_> {
                 _ => None,
             }
         }
-        let time = |unit: u64| integer(text).and_then(|value| u64::try_from(value).ok()).map(|value| SimTime::from_millis(value * unit));
+        let time =
+            |unit: u64| integer(text).and_then(|value| u64::try_from(value).ok()).map(|value| SimTime::from_millis(value * unit));
         match self {
             Slot::Bool(slot) => integer(text).map(|value| *slot = value != 0).is_some(),
             Slot::U8(slot) => fits(slot, text),
@@ -340,7 +434,9 @@ pub(super) fn set(ns: &mut Netns, cx: &mut Cx<'_>, key: &str, value: &str) -> Re
         }
     }
     match parsed {
-        Key::Ipv4("ip_forward") | Key::Conf4(Whose::All, "forwarding") if ns.sysctls.all4.forwarding != before.1 => forward_change(ns),
+        Key::Ipv4("ip_forward") | Key::Conf4(Whose::All, "forwarding") if ns.sysctls.all4.forwarding != before.1 => {
+            forward_change(ns)
+        }
         // `devinet_copy_dflt_conf`: devices that nobody has told otherwise follow.
         Key::Conf4(Whose::Default, key) if key != "forwarding" => {
             let mut was = before.0;
