@@ -1,0 +1,395 @@
+//! Sockets and apps over links: what a process on each host sees, against Linux 6.18.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use pktlab_stack::app::{
+    AnswerResult, AppId, Client, DnsData, DnsRecord, DnsZones, HttpPage, HttpSite, L4, QType, Request, Resolver, Server, Service,
+    SocketOptions, Target,
+};
+use pktlab_stack::socket::TcpState;
+use pktlab_stack::{Command, Errno, Network, ProvId, Record};
+use proptest::prelude::*;
+use sim_core::{Halt, LinkConfig, NodeId, SimTime, TraceMode};
+
+/// Two hosts and a link between them: 10.0.0.1 and fd00::1 ask, 10.0.0.2 and fd00::2 serve.
+struct Lab {
+    net: Network,
+    client: NodeId,
+    server: NodeId,
+}
+
+impl Lab {
+    fn new(config: LinkConfig) -> Lab {
+        let mut net = Network::new(1, TraceMode::Headers);
+        let client = net.add_netns("client").expect("a new name");
+        let server = net.add_netns("server").expect("a new name");
+        net.join((client, "eth0"), (server, "eth0"), config, ProvId::default()).expect("new names");
+        let mut lab = Lab { net, client, server };
+        for (node, n) in [(client, 1), (server, 2)] {
+            lab.run(node, "ip link set lo up");
+            lab.run(node, "sysctl -w net.ipv6.conf.eth0.accept_dad=0");
+            lab.run(node, "ip link set eth0 up");
+            lab.run(node, &format!("ip addr add 10.0.0.{n}/24 dev eth0"));
+            lab.run(node, &format!("ip addr add fd00::{n}/64 dev eth0 nodad"));
+        }
+        lab
+    }
+
+    fn run(&mut self, node: NodeId, line: &str) {
+        let command: Command = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        self.net.apply(node, &command, ProvId::default()).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+
+    fn serve(&mut self, bind: &str, port: u16, l4: L4, service: Service) -> AppId {
+        let server = Server { name: "server".into(), bind: ip(bind), port, l4, service, transparent: false };
+        self.net.serve(self.server, server).expect("a free port")
+    }
+
+    fn ask(&mut self, client: Client) -> AppId {
+        self.net.ask(self.client, client)
+    }
+
+    /// Runs until nothing is left to do, and tells how the question ended.
+    fn result(&mut self, app: AppId) -> AnswerResult {
+        assert_eq!(self.net.sim.run(), Halt::Idle);
+        let answer = self.net.netns(self.client).apps.answer(app).expect("a client");
+        answer.result.clone().expect("a client that has ended")
+    }
+
+    fn states(&self, node: NodeId) -> Vec<String> {
+        let records = self.net.sim.tracer().records().iter().filter(|stamped| stamped.node == node);
+        records
+            .filter_map(|stamped| match stamped.record {
+                Record::Socket { socket, old, new } => {
+                    let name = |code| TcpState::of_code(code).map_or("?", TcpState::name);
+                    Some(format!("{socket} {} {}", name(old), name(new)))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn client(to: &str, port: u16, request: Request) -> Client {
+    let target = to.parse().map_or_else(|_| Target::Name(to.to_owned()), Target::Address);
+    Client { name: "client".into(), target, port, request, resolver: None, options: SocketOptions::default(), timeout: None }
+}
+
+fn tcp(send: &[u8]) -> Request {
+    Request::Tcp { send: send.to_vec(), greeting: false, keep: false, rst: false }
+}
+
+fn udp(connect: bool) -> Request {
+    Request::Udp { send: b"hello".to_vec(), connect }
+}
+
+fn get(path: &str) -> Request {
+    Request::Http { method: "GET".to_owned(), host: "web".to_owned(), path: path.to_owned(), headers: Vec::new() }
+}
+
+fn site(path: &str, body: &[u8]) -> Service {
+    let page = HttpPage { status: 200, content_type: "text/plain".to_owned(), body: body.to_vec() };
+    Service::Http(Arc::new(HttpSite { pages: BTreeMap::from([(path.to_owned(), page)]), ..HttpSite::default() }))
+}
+
+fn delay(time: SimTime) -> LinkConfig {
+    LinkConfig { delay: time, ..LinkConfig::default() }
+}
+
+#[test]
+fn a_get_is_answered_and_both_ends_go_through_the_states_of_tcp() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
+    let app = lab.ask(client("10.0.0.2", 80, get("/")));
+    let AnswerResult::Http { status, body, .. } = lab.result(app) else { panic!("no HTTP answer") };
+    assert_eq!((status, body.as_slice()), (200, &b"Hello"[..]));
+    assert_eq!(
+        lab.states(lab.client),
+        ["0 UNCONN SYN-SENT", "0 SYN-SENT ESTAB", "0 ESTAB FIN-WAIT-1", "0 FIN-WAIT-1 FIN-WAIT-2", "0 FIN-WAIT-2 TIME-WAIT", "0 TIME-WAIT UNCONN"]
+    );
+    assert_eq!(
+        lab.states(lab.server),
+        ["0 UNCONN LISTEN", "1 LISTEN SYN-RECV", "1 SYN-RECV ESTAB", "1 ESTAB CLOSE-WAIT", "1 CLOSE-WAIT LAST-ACK", "1 LAST-ACK UNCONN"]
+    );
+    let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client").clone();
+    assert_eq!(answer.remote, Some("10.0.0.2:80".parse().expect("an end")));
+    assert_eq!(answer.local.map(|local| local.ip()), Some(ip("10.0.0.1")));
+    assert_eq!((answer.connected, answer.ended), (Some(SimTime::ZERO), Some(SimTime::ZERO)), "a veth pair takes no time");
+}
+
+#[test]
+fn a_server_of_any_ipv6_address_takes_both_families() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("::", 80, L4::Tcp, site("/", b"Hello"));
+    for to in ["10.0.0.2", "fd00::2"] {
+        let app = lab.ask(client(to, 80, get("/")));
+        assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }), "{to}");
+    }
+}
+
+#[test]
+fn a_namespace_talks_to_itself_over_loopback() {
+    let mut lab = Lab::new(LinkConfig::default());
+    let server = Server {
+        name: "nginx".into(),
+        bind: ip("127.0.0.1"),
+        port: 80,
+        l4: L4::Tcp,
+        service: site("/", b"Hello"),
+        transparent: false,
+    };
+    lab.net.serve(lab.client, server).expect("a free port");
+    let app = lab.ask(client("localhost", 80, get("/")));
+    assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }));
+}
+
+#[test]
+fn a_closed_port_refuses() {
+    let mut lab = Lab::new(LinkConfig::default());
+    for to in ["10.0.0.2", "fd00::2"] {
+        for (request, expected) in [
+            (tcp(b""), AnswerResult::Error(Errno::ConnRefused)),
+            (udp(true), AnswerResult::Error(Errno::ConnRefused)),
+            // Only a connected socket hears of it.
+            (udp(false), AnswerResult::TimedOut),
+        ] {
+            let app = lab.ask(client(to, 81, request.clone()));
+            assert_eq!(lab.result(app), expected, "{to} {request:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_route_nothing_is_sent() {
+    let mut lab = Lab::new(LinkConfig::default());
+    for request in [tcp(b""), udp(true), udp(false)] {
+        let app = lab.ask(client("192.0.2.1", 80, request));
+        assert_eq!(lab.result(app), AnswerResult::Error(Errno::NetUnreach));
+    }
+    lab.run(lab.client, "ip route add unreachable 192.0.2.0/24");
+    let app = lab.ask(client("192.0.2.1", 80, tcp(b"")));
+    assert_eq!(lab.result(app), AnswerResult::Error(Errno::HostUnreach));
+}
+
+#[test]
+fn an_address_that_nobody_has_is_no_error_for_udp_and_one_for_tcp() {
+    let mut lab = Lab::new(LinkConfig::default());
+    let app = lab.ask(client("10.0.0.9", 80, udp(true)));
+    assert_eq!(lab.result(app), AnswerResult::TimedOut);
+    let app = lab.ask(client("10.0.0.9", 80, tcp(b"")));
+    assert_eq!(lab.result(app), AnswerResult::Error(Errno::HostUnreach));
+}
+
+#[test]
+fn a_datagram_is_echoed() {
+    let mut lab = Lab::new(delay(SimTime::from_millis(3)));
+    lab.serve("0.0.0.0", 7, L4::Udp, Service::Echo);
+    for connect in [true, false] {
+        let app = lab.ask(client("10.0.0.2", 7, udp(connect)));
+        let from: SocketAddr = "10.0.0.2:7".parse().expect("an end");
+        assert_eq!(lab.result(app), AnswerResult::Reply { data: b"hello".to_vec(), from });
+    }
+    let received = lab.net.netns(lab.server).apps.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!((received[0].data.as_slice(), received[0].from.ip()), (&b"hello"[..], ip("10.0.0.1")));
+}
+
+#[test]
+fn an_unconnected_server_answers_from_the_address_of_its_route() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.run(lab.server, "ip addr add 10.0.0.3/24 dev eth0");
+    lab.serve("0.0.0.0", 7, L4::Udp, Service::Echo);
+    lab.serve("10.0.0.3", 8, L4::Udp, Service::Echo);
+    let from = |lab: &mut Lab, port| {
+        let app = lab.ask(client("10.0.0.3", port, udp(false)));
+        match lab.result(app) {
+            AnswerResult::Reply { from, .. } => from.to_string(),
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(from(&mut lab, 7), "10.0.0.2:7");
+    assert_eq!(from(&mut lab, 8), "10.0.0.3:8");
+}
+
+#[test]
+fn a_ping_measures_the_round_trip() {
+    let mut lab = Lab::new(delay(SimTime::from_millis(10)));
+    for to in ["10.0.0.2", "fd00::2"] {
+        let request = Request::Ping { count: 3, size: 56, interval: SimTime::from_secs(1), id: None, seq: 1, connected: false };
+        let app = lab.ask(client(to, 0, request));
+        let AnswerResult::Ping(replies) = lab.result(app) else { panic!("no ping") };
+        assert_eq!(replies[1..], [Some((SimTime::from_millis(20), 64)); 2], "{to}");
+        // The first one waited for the neighbour's address.
+        assert!(replies[0].is_some_and(|(time, _)| time >= SimTime::from_millis(20)), "{to}");
+    }
+}
+
+#[test]
+fn a_black_hole_is_given_up_after_131_seconds() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.run(lab.client, "ip neigh replace 10.0.0.9 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+    let app = lab.ask(client("10.0.0.9", 80, tcp(b"")));
+    assert_eq!(lab.result(app), AnswerResult::Error(Errno::TimedOut));
+    let sent: Vec<u64> = lab
+        .net
+        .sim
+        .tracer()
+        .records()
+        .iter()
+        .filter(|stamped| matches!(stamped.record, Record::Originate { socket: Some(_), .. }))
+        .map(|stamped| stamped.time.as_secs())
+        .collect();
+    assert_eq!(sent, [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
+    let ended = lab.net.netns(lab.client).apps.answer(app).and_then(|answer| answer.ended);
+    assert_eq!(ended, Some(SimTime::from_secs(131)));
+}
+
+fn zones() -> Service {
+    let record = |address: [u8; 4]| vec![DnsRecord { ttl: 5, data: DnsData::A(address.into()) }];
+    let mut records = BTreeMap::from([("web.default.svc.cluster.local".to_owned(), record([10, 0, 0, 2]))]);
+    let many = (0..60).map(|n| DnsRecord { ttl: 5, data: DnsData::A([10, 0, 1, n].into()) });
+    records.insert("many.default.svc.cluster.local".to_owned(), many.collect());
+    Service::Dns(Arc::new(DnsZones { origins: vec!["cluster.local".to_owned()], records, ttl: 5, ..DnsZones::default() }))
+}
+
+fn cluster_resolver(servers: &[&str]) -> Resolver {
+    Resolver {
+        nameservers: servers.iter().map(|server| ip(server)).collect(),
+        search: ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"].map(str::to_owned).to_vec(),
+        ndots: 5,
+        timeout: 5,
+        attempts: 2,
+    }
+}
+
+#[test]
+fn a_name_is_looked_up_by_the_search_list_and_connected_to() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 53, L4::Udp, zones());
+    lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
+    let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.2"])), ..client("web.default.svc", 80, get("/")) });
+    assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }));
+    let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client");
+    let asked: Vec<String> = answer.lookups.iter().map(|asked| format!("{} {:?} {:?}", asked.name, asked.qtype, asked.rcode)).collect();
+    // The namespace has a global IPv6 address: AAAA is asked as well.
+    assert_eq!(
+        asked,
+        [
+            "web.default.svc.default.svc.cluster.local A Some(3)",
+            "web.default.svc.default.svc.cluster.local Aaaa Some(3)",
+            "web.default.svc.svc.cluster.local A Some(3)",
+            "web.default.svc.svc.cluster.local Aaaa Some(3)",
+            "web.default.svc.cluster.local A Some(0)",
+            "web.default.svc.cluster.local Aaaa Some(0)",
+        ]
+    );
+}
+
+#[test]
+fn a_name_server_that_is_silent_costs_five_seconds_and_one_that_refuses_nothing() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 53, L4::Udp, zones());
+    lab.run(lab.client, "ip neigh replace 10.0.0.9 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+    lab.run(lab.server, "ip addr add 10.0.0.4/24 dev eth0");
+    let question = Request::Dns { name: "web".to_owned(), qtype: QType::A };
+    let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.9", "10.0.0.2"])), ..client("web", 0, question.clone()) });
+    assert_eq!(lab.result(app), AnswerResult::Done);
+    let took = |lab: &Lab, app| lab.net.netns(lab.client).apps.answer(app).and_then(|a| Some(a.ended?.since(a.started)));
+    assert_eq!(took(&lab, app), Some(SimTime::from_secs(5)));
+    // Nobody listens on the client itself: refused at once.
+    let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.1", "10.0.0.2"])), ..client("web", 0, question.clone()) });
+    assert_eq!(lab.result(app), AnswerResult::Done);
+    assert_eq!(took(&lab, app), Some(SimTime::ZERO));
+    // Twice five seconds, then the end.
+    let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.9"])), ..client("web", 0, question) });
+    assert_eq!(lab.result(app), AnswerResult::Unresolved(None));
+    assert_eq!(took(&lab, app), Some(SimTime::from_secs(10)));
+}
+
+#[test]
+fn an_answer_that_was_cut_is_asked_for_again_over_tcp() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 53, L4::Udp, zones());
+    lab.serve("0.0.0.0", 53, L4::Tcp, zones());
+    let question = Request::Dns { name: "many".to_owned(), qtype: QType::A };
+    let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.2"])), ..client("many", 0, question) });
+    assert_eq!(lab.result(app), AnswerResult::Done);
+    let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client");
+    assert_eq!(answer.lookups.iter().map(|lookup| lookup.answers.len()).collect::<Vec<_>>(), [60]);
+}
+
+#[test]
+fn a_greeting_comes_unasked_and_a_reset_ends_without_goodbye() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 22, L4::Tcp, Service::Greeting(b"SSH-2.0-pktlab\r\n".as_slice().into()));
+    let request = Request::Tcp { send: Vec::new(), greeting: true, keep: false, rst: true };
+    let app = lab.ask(client("10.0.0.2", 22, request));
+    assert!(matches!(lab.result(app), AnswerResult::Reply { data, .. } if data == b"SSH-2.0-pktlab\r\n"));
+    assert_eq!(lab.states(lab.server).last().map(String::as_str), Some("1 ESTAB UNCONN"));
+}
+
+#[test]
+fn a_smaller_mtu_on_the_way_is_found_and_the_page_arrives() {
+    let mut lab = Lab::new(LinkConfig::default());
+    let body: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
+    lab.serve("0.0.0.0", 80, L4::Tcp, site("/", &body));
+    // client - router - server, and the router's way to the client is narrow.
+    let router = lab.net.add_netns("router").expect("a new name");
+    lab.net.join((lab.server, "eth1"), (router, "eth0"), LinkConfig::default(), ProvId::default()).expect("new names");
+    lab.net.join((lab.client, "eth1"), (router, "eth1"), LinkConfig::default(), ProvId::default()).expect("new names");
+    for (node, line) in [
+        (lab.server, "ip addr add 10.1.0.2/24 dev eth1"),
+        (lab.server, "ip link set eth1 up"),
+        (lab.client, "ip addr add 10.2.0.2/24 dev eth1"),
+        (lab.client, "ip link set eth1 up"),
+        (router, "ip addr add 10.1.0.1/24 dev eth0"),
+        (router, "ip addr add 10.2.0.1/24 dev eth1"),
+        (router, "ip link set eth0 up"),
+        (router, "ip link set eth1 up"),
+        (router, "ip link set eth1 mtu 1400"),
+        (router, "sysctl -w net.ipv4.ip_forward=1"),
+        (lab.server, "ip route add 10.2.0.0/24 via 10.1.0.1"),
+        (lab.client, "ip route add 10.1.0.0/24 via 10.2.0.1"),
+    ] {
+        lab.run(node, line);
+    }
+    let app = lab.ask(client("10.1.0.2", 80, get("/")));
+    let AnswerResult::Http { body: arrived, .. } = lab.result(app) else { panic!("no HTTP answer") };
+    assert!(arrived == body);
+    let ended = lab.net.netns(lab.client).apps.answer(app).and_then(|answer| answer.ended);
+    assert!(ended < Some(SimTime::from_millis(200)), "sent again at once, not by a timer: {ended:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_stream_arrives_whole_over_a_bad_link(length in 1usize..60_000, loss in 0u32..150_000, reorder in 0u32..100_000, double in 0u32..50_000) {
+        let config = LinkConfig {
+            delay: SimTime::from_millis(5),
+            loss_ppm: loss,
+            reorder_ppm: reorder,
+            duplicate_ppm: double,
+            ..LinkConfig::default()
+        };
+        let mut lab = Lab::new(config);
+        // ARP gives up sooner than TCP does.
+        for (node, n, mac) in [(lab.client, 2, "server/eth0"), (lab.server, 1, "client/eth0")] {
+            let mac = pktlab_stack::Mac::of_name(mac);
+            lab.run(node, &format!("ip neigh replace 10.0.0.{n} lladdr {mac} dev eth0 nud permanent"));
+        }
+        lab.serve("0.0.0.0", 9, L4::Tcp, Service::Sink);
+        let sent: Vec<u8> = (0..length).map(|n| (n * 31 % 251) as u8).collect();
+        let app = lab.ask(Client { timeout: Some(SimTime::from_secs(600)), ..client("10.0.0.2", 9, tcp(&sent)) });
+        lab.result(app);
+        let received = lab.net.netns(lab.server).apps.received();
+        prop_assert_eq!(received.len(), 1);
+        prop_assert!(received[0].data == sent, "{} of {} bytes", received[0].data.len(), sent.len());
+    }
+}
