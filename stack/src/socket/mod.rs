@@ -9,9 +9,9 @@
 //! the walk. Between `receive` and [`flush`] nothing is sent: the caller records the end of the packet first, so that a trace
 //! shows the delivery before the answer.
 //!
-//! Where smoltcp's TCP differs from Linux on the wire: no timestamps (segments of 1460 rather than 1448 bytes), no window
-//! scaling (the window is 64240), one SACK block, no congestion window (at most 16 KiB in flight, about Linux' first flight of
-//! ten segments), RTO between 200 ms and 12 s, TIME-WAIT and SYN timers are ours.
+//! Where TCP differs from Linux on the wire: the window is at most 64240 and its scale 0, one SACK block is sent and none read, no
+//! congestion window (at most 16 KiB in flight, about Linux' first flight of ten segments), RTO between 200 ms and 12 s, a SYN
+//! that is sent again keeps its timestamp, no PAWS, no ECN, no keepalive, an acknowledgement of a bare FIN is never delayed.
 
 pub(crate) mod error;
 pub(crate) mod output;
@@ -296,10 +296,16 @@ pub(crate) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<
 /// What a received packet leads to: segments that wait are sent, apps hear of it and answer. Call it after the end of the
 /// packet has been recorded.
 pub(crate) fn flush(ns: &mut Netns, cx: &mut Cx<'_>) {
-    if let Some(number) = ns.sockets.pending.take() {
-        tcp::transmit(ns, cx, number);
+    let pending = ns.sockets.pending.take();
+    let waiting = pending.filter(|&number| tcp::may_wait(ns, number));
+    match (pending, waiting) {
+        (None, _) => {}
+        (Some(number), None) => tcp::poll(ns, cx, number),
+        (Some(number), Some(_)) => tcp::transmit(ns, cx, number),
     }
-    if !ns.sockets.events.is_empty() {
+    crate::app::run(ns, cx);
+    if let Some(number) = waiting {
+        tcp::poll(ns, cx, number);
         crate::app::run(ns, cx);
     }
     ns.sockets.current = None;

@@ -7,6 +7,7 @@
 //! smoltcp's clock runs five times as fast as ours once a connection is established, because its smallest RTO is 1 s and
 //! Linux' is 200 ms; until then it stands still, and only the measured round trip of the handshake is let through to it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,6 +55,16 @@ const SENT_LIMIT: usize = 64;
 /// What is waited where smoltcp wants to be polled at once after a poll.
 const RESTLESS: SimTime = SimTime::from_millis(10);
 
+/// `TCP_MAX_QUICKACKS`: pure acknowledgements at once before they are delayed.
+const QUICK_ACKS: u8 = 16;
+/// `TCP_ATO_MIN`, `TCP_DELACK_MIN`: what is sent this soon after data came is an answer, and how long an acknowledgement waits for one.
+const DELAYED_ACK: SimTime = SimTime::from_millis(40);
+
+thread_local! {
+    /// What smoltcp's next segment has as its timestamp. smoltcp asks a function without arguments; this is set before each poll.
+    static TIMESTAMP: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Flags of a TCP header.
 pub(crate) mod flag {
     pub(crate) const FIN: u8 = 1;
@@ -89,6 +100,13 @@ pub(crate) struct Conn {
     pub(crate) window: u16,
     /// First sequence number and packet of the segments last sent.
     sent: VecDeque<(u32, PacketId)>,
+    /// Timestamps of the segment that was sent last: ours, and the one that it echoed.
+    pub(crate) timestamps: Option<(u32, u32)>,
+    /// When data last came.
+    data_at: Option<SimTime>,
+    /// Acknowledgements still to be sent at once (`icsk_ack.quick`), and whether the app answers what comes (`pingpong`): then an
+    /// acknowledgement waits for the answer.
+    quick: u8,
     /// Since when nothing more was acknowledged, and what was outstanding then.
     stuck: Option<(SimTime, usize, TcpState)>,
     /// Bytes in the send buffer as of the last poll.
@@ -133,6 +151,7 @@ impl Conn {
     fn new(seed: u64, mtu: usize, state: TcpState) -> Conn {
         let mut socket = SmolSocket::new(SocketBuffer::new(vec![0; RX_BUFFER]), SocketBuffer::new(vec![0; TX_BUFFER]));
         socket.set_ack_delay(None);
+        socket.set_tsval_generator(Some(|| TIMESTAMP.get()));
         socket.set_congestion_control(CongestionControl::None);
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
@@ -155,6 +174,9 @@ impl Conn {
             rcv_nxt: 0,
             window: 0,
             sent: VecDeque::new(),
+            timestamps: None,
+            data_at: None,
+            quick: QUICK_ACKS,
             stuck: None,
             queued: 0,
             fin_wait2: None,
@@ -167,6 +189,18 @@ impl Conn {
 
     fn smol_mut(&mut self) -> &mut SmolSocket<'static> {
         self.set.get_mut(self.handle)
+    }
+
+    /// `tcp_time_stamp_ms`: milliseconds, from where the seed puts their start.
+    fn timestamp(&self, now: SimTime) -> u32 {
+        (self.seed as u32).wrapping_add((now.as_nanos() / 1_000_000) as u32)
+    }
+
+    /// Leaves quickack mode.
+    fn delay_acks(&mut self) {
+        self.quick = 0;
+        let delay = DELAYED_ACK.as_micros() * CLOCK_FACTOR;
+        self.smol_mut().set_ack_delay(Some(smoltcp::time::Duration::from_micros(delay)));
     }
 
     /// Sent or to be sent, and not acknowledged.
@@ -225,6 +259,7 @@ pub(crate) fn connect(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, remote: Sock
     let mtu = output::path_mtu(ns, cx.now(), &route, remote.ip()) as usize;
     let mut conn = Conn::new(seed_of(ns, cx, &flow), mtu, TcpState::SynSent);
     conn.active = true;
+    TIMESTAMP.set(conn.timestamp(cx.now()));
     let Conn { set, handle, iface, .. } = &mut conn;
     let connected = set.get_mut::<SmolSocket<'_>>(*handle).connect(iface.context(), remote, flow.local);
     let id = output::random_id(ns, cx);
@@ -359,23 +394,43 @@ fn ingress(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, skb: &Skb, l4: &[u8]) {
         let measured = i64::try_from(round_trip).unwrap_or(i64::MAX).min(MAX_HANDSHAKE_US);
         conn.clock.base = conn.clock.base.max(measured);
     }
-    run_smoltcp(ns, now, number, Some(packet));
+    let mut tx = std::mem::take(&mut ns.sockets.tx);
+    if let Some(conn) = ns.sockets.conn_mut(number) {
+        if l4.len() > usize::from(l4[12] >> 4) * 4 {
+            conn.data_at = Some(now);
+        }
+        TIMESTAMP.set(conn.timestamp(now));
+        let at = conn.clock.at(now);
+        let Conn { set, iface, mtu, .. } = conn;
+        iface.poll_ingress_single(at, &mut PollDevice { rx: Some(packet), tx: &mut tx, mtu: *mtu }, set);
+    }
+    ns.sockets.tx = tx;
     ns.sockets.pending = Some(number);
 }
 
-fn run_smoltcp(ns: &mut Netns, now: SimTime, number: u32, rx: Option<&[u8]>) {
+/// Whether what a segment asks for may wait until the app has seen it: an answer, or a FIN, then carries the acknowledgement.
+pub(crate) fn may_wait(ns: &mut Netns, number: u32) -> bool {
+    ns.sockets.conn_mut(number).is_some_and(|conn| {
+        let state = TcpState::of(conn.smol().state());
+        let old = matches!(conn.shown, TcpState::Established | TcpState::CloseWait);
+        conn.quick == 0 && old && matches!(state, TcpState::Established | TcpState::CloseWait)
+    })
+}
+
+fn egress(ns: &mut Netns, now: SimTime, number: u32) {
     let mut tx = std::mem::take(&mut ns.sockets.tx);
     if let Some(conn) = ns.sockets.conn_mut(number) {
+        TIMESTAMP.set(conn.timestamp(now));
         let at = conn.clock.at(now);
         let Conn { set, iface, mtu, .. } = conn;
-        iface.poll(at, &mut PollDevice { rx, tx: &mut tx, mtu: *mtu }, set);
+        iface.poll(at, &mut PollDevice { rx: None, tx: &mut tx, mtu: *mtu }, set);
     }
     ns.sockets.tx = tx;
 }
 
 /// Lets smoltcp do what is due, sends what it wrote, and sees what became of the connection.
 pub(crate) fn poll(ns: &mut Netns, cx: &mut Cx<'_>, number: u32) {
-    run_smoltcp(ns, cx.now(), number, None);
+    egress(ns, cx.now(), number);
     transmit(ns, cx, number);
 }
 
@@ -413,6 +468,17 @@ fn send_segment(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, bytes: &mut [u8]) 
     if flags & flag::ACK != 0 {
         conn.rcv_nxt = be32(l4, 8);
         conn.window = u16::from_be_bytes([l4[14], l4[15]]);
+    }
+    conn.timestamps = timestamps(l4);
+    if length == 0 && flags & flag::RST == 0 && conn.quick > 0 {
+        conn.quick -= 1;
+        if conn.quick == 0 {
+            conn.delay_acks();
+        }
+    }
+    // tcp_event_data_sent: the app answers what comes.
+    if payload > 0 && conn.quick > 0 && conn.data_at.is_some_and(|came| now.since(came) < DELAYED_ACK) {
+        conn.delay_acks();
     }
     let again = length > 0 && conn.snd_max.is_some_and(|max| seq.wrapping_add(length).wrapping_sub(max) as i32 <= 0);
     let (why, parent) = if again {
@@ -452,6 +518,21 @@ fn send_segment(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, bytes: &mut [u8]) 
         conn.syn_packet = Some(packet);
         conn.syn_at = now;
     }
+}
+
+/// The timestamps option of a segment (RFC 7323).
+fn timestamps(l4: &[u8]) -> Option<(u32, u32)> {
+    let mut options = l4.get(20..usize::from(l4[12] >> 4) * 4)?;
+    // Bounded: every option takes at least a byte.
+    while let [kind, rest @ ..] = options {
+        match kind {
+            0 => return None,
+            1 => options = rest,
+            8 if rest.len() >= 9 => return Some((be32(rest, 1), be32(rest, 5))),
+            _ => options = options.get(usize::from(*rest.first()?).max(2)..)?,
+        }
+    }
+    None
 }
 
 /// `tcp_retransmit_timer` of SYN-SENT and SYN-RECV: the segment as it was, with an identification of its own.

@@ -20,6 +20,9 @@ pub(crate) struct TimeWait {
     snd_nxt: u32,
     rcv_nxt: u32,
     window: u16,
+    /// Our timestamp and the one that is echoed, and when that was.
+    timestamps: Option<(u32, u32)>,
+    since: SimTime,
 }
 
 /// What a segment of a connection in TIME-WAIT is.
@@ -35,7 +38,13 @@ pub(crate) enum Verdict {
 pub(crate) fn enter(ns: &mut Netns, cx: &mut Cx<'_>, number: u32) {
     let Some(socket) = ns.sockets.get_mut(number) else { return };
     let Kind::Tcp(conn) = &socket.kind else { return };
-    let rest = TimeWait { snd_nxt: conn.snd_max.unwrap_or(0), rcv_nxt: conn.rcv_nxt, window: conn.window };
+    let rest = TimeWait {
+        snd_nxt: conn.snd_max.unwrap_or(0),
+        rcv_nxt: conn.rcv_nxt,
+        window: conn.window,
+        timestamps: conn.timestamps,
+        since: cx.now(),
+    };
     socket.kind = Kind::TimeWait(rest);
     socket.owner = None;
     arm(ns, cx, number, Some(cx.now() + TIMEWAIT));
@@ -69,21 +78,29 @@ fn send_ack(ns: &mut Netns, cx: &mut Cx<'_>, number: u32) {
     let Some(socket) = ns.sockets.get(number) else { return };
     let (Kind::TimeWait(rest), Some(remote)) = (&socket.kind, socket.remote) else { return };
     let (rest, options, local) = (*rest, socket.options, socket.local);
-    let mut tcp = [0; 20];
+    let mut tcp = [0; 32];
+    let length = if rest.timestamps.is_some() { 32 } else { 20 };
     put16(&mut tcp, 0, local.port());
     put16(&mut tcp, 2, remote.port());
     tcp[4..8].copy_from_slice(&rest.snd_nxt.to_be_bytes());
     tcp[8..12].copy_from_slice(&rest.rcv_nxt.to_be_bytes());
-    tcp[12] = 5 << 4;
+    tcp[12] = (length as u8 / 4) << 4;
     tcp[13] = flag::ACK;
     put16(&mut tcp, 14, rest.window);
-    let checksum = transport_checksum(local.ip(), remote.ip(), proto::TCP, &tcp);
-    put16(&mut tcp, 16, checksum);
+    if let Some((ours, theirs)) = rest.timestamps {
+        let ours = ours.wrapping_add((cx.now().since(rest.since).as_nanos() / 1_000_000) as u32);
+        tcp[20..24].copy_from_slice(&[1, 1, 8, 10]);
+        tcp[24..28].copy_from_slice(&ours.to_be_bytes());
+        tcp[28..32].copy_from_slice(&theirs.to_be_bytes());
+    }
+    let tcp = &mut tcp[..length];
+    let checksum = transport_checksum(local.ip(), remote.ip(), proto::TCP, tcp);
+    put16(tcp, 16, checksum);
     let ttl = output::ttl(ns, &options, Family::of(remote.ip()));
-    let mut bytes = Vec::with_capacity(60);
+    let mut bytes = Vec::with_capacity(72);
     let fields = IpFields { tos: options.tos, ttl, id: 0, df: true };
     output::put_ip_header(&mut bytes, local.ip(), remote.ip(), proto::TCP, tcp.len(), fields);
-    bytes.extend_from_slice(&tcp);
+    bytes.extend_from_slice(tcp);
     let Ok(route) = output::route(ns, cx, &options, proto::TCP, local, remote) else { return };
     let out = Outgoing { owner: None, mark: options.mark, route, bytes: &bytes, cause: cause::REPLY, parent };
     output::emit(ns, cx, out);
