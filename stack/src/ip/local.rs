@@ -27,6 +27,7 @@ pub(crate) fn ip_local_deliver(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
         Ok(Local::Answer(Answer::Delivered(socket))) => {
             cx.record(skb.id(), Record::Deliver { socket });
             cx.recycle(skb.packet);
+            socket::flush(ns, cx);
         }
         Ok(Local::Answer(Answer::Echo)) => {
             cx.record(skb.id(), Record::Deliver { socket: None });

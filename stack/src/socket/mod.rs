@@ -288,8 +288,9 @@ pub(crate) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<
         proto::ICMP | proto::ICMPV6 => ping::receive(ns, skb),
         _ => Err(DropReason::IpNoProto),
     };
-    // Until the caller does it, once it has recorded the end of the packet.
-    flush(ns, cx);
+    if taken.is_err() {
+        ns.sockets.current = None;
+    }
     taken.map(|socket| Delivered { socket })
 }
 
