@@ -13,7 +13,7 @@ use crate::netns::Netns;
 use crate::route::{Route, RouteKind};
 use crate::skb::{PktType, Skb};
 use crate::trace::{Check, CheckResult, Record, cause};
-use crate::view::{ETH_HLEN, ethertype, put16};
+use crate::view::{ETH_HLEN, ethertype, proto, put16};
 
 /// `ip_local_out`, `ip6_local_out`, with the records that it begins with: a packet of our own, whose `route` is set, whose
 /// frame begins with its IP header (`l3` = 0), goes through OUTPUT. What is dropped on the way has been recorded; the reason
@@ -94,7 +94,9 @@ fn post_routing(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<HookVe
 fn loop_back(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
     let device = ns.devices.get(route.dev);
     let ours = route.kind == RouteKind::Broadcast || multicast::is_member(ns, route.dev, skb.dst());
-    if device.is_loopback() || !ours {
+    // Neighbour discovery does not hear itself (MC6_LOOP is off on its socket): a probe for our own address would find it taken.
+    let of_kernel = skb.owner.is_none() && skb.l4proto == proto::ICMPV6;
+    if device.is_loopback() || !ours || of_kernel {
         return;
     }
     let mut packet = cx.copy(&skb.packet, cause::FLOOD_COPY);

@@ -332,16 +332,11 @@ pub(crate) struct IcmpNotice {
     pub(crate) quoted: usize,
 }
 
-/// Hands an ICMP error to the socket whose packet it quotes.
+/// Hands an ICMP error to the socket whose packet it quotes. Then the caller owes a [`flush`].
 pub(crate) fn icmp_error(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, notice: IcmpNotice) {
-    // While another packet is handled, its flush tells the apps.
-    let outer = ns.sockets.current;
-    ns.sockets.current = outer.or(Some(skb.id()));
+    flush(ns, cx);
+    ns.sockets.current = Some(skb.id());
     error::icmp_error(ns, cx, skb, notice);
-    if outer.is_none() {
-        crate::app::run(ns, cx);
-        ns.sockets.current = None;
-    }
 }
 
 /// A timer of a socket has gone off.

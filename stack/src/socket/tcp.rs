@@ -694,7 +694,7 @@ pub(crate) fn end(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, errno: Errno) {
     fail(ns, number, errno);
 }
 
-/// Path MTU discovery (`tcp_v4_mtu_reduced`): what is larger is sent again at once, in smaller pieces.
+/// Path MTU discovery (`tcp_v4_mtu_reduced`): what is larger is sent again by the flush, in smaller pieces.
 pub(crate) fn reduce_mtu(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, mtu: usize) {
     let now = cx.now();
     let Some(conn) = ns.sockets.conn_mut(number) else { return };
@@ -714,7 +714,7 @@ pub(crate) fn reduce_mtu(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, mtu: usiz
         conn.clock.base += due.total_micros() - at.total_micros();
         conn.clock.started = Some(started);
     }
-    poll(ns, cx, number);
+    ns.sockets.pending = Some(number);
 }
 
 /// `send(2)`: takes as much as the buffer has room for. Call [`poll`] afterwards.
