@@ -114,7 +114,14 @@ fn a_get_is_answered_and_both_ends_go_through_the_states_of_tcp() {
     );
     assert_eq!(
         lab.states(lab.server),
-        ["0 UNCONN LISTEN", "1 LISTEN SYN-RECV", "1 SYN-RECV ESTAB", "1 ESTAB CLOSE-WAIT", "1 CLOSE-WAIT LAST-ACK", "1 LAST-ACK UNCONN"]
+        [
+            "0 UNCONN LISTEN",
+            "1 LISTEN SYN-RECV",
+            "1 SYN-RECV ESTAB",
+            "1 ESTAB CLOSE-WAIT",
+            "1 CLOSE-WAIT LAST-ACK",
+            "1 LAST-ACK UNCONN"
+        ]
     );
     let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client").clone();
     assert_eq!(answer.remote, Some("10.0.0.2:80".parse().expect("an end")));
@@ -131,7 +138,8 @@ fn segments(lab: &Lab) -> Vec<String> {
     });
     sent.filter(|(_, ip)| ip[0] >> 4 == 4 && ip[9] == 6)
         .map(|(node, ip)| {
-            let flags: String = "FSRPA".chars().zip([1, 2, 4, 8, 16]).filter(|(_, bit)| ip[33] & bit != 0).map(|(name, _)| name).collect();
+            let flags: String =
+                "FSRPA".chars().zip([1, 2, 4, 8, 16]).filter(|(_, bit)| ip[33] & bit != 0).map(|(name, _)| name).collect();
             let who = if node == lab.client { "c" } else { "s" };
             format!("{who} {flags} {}", u16::from_be_bytes([ip[2], ip[3]]))
         })
@@ -304,7 +312,8 @@ fn a_name_is_looked_up_by_the_search_list_and_connected_to() {
     let app = lab.ask(Client { resolver: Some(cluster_resolver(&["10.0.0.2"])), ..client("web.default.svc", 80, get("/")) });
     assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }));
     let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client");
-    let asked: Vec<String> = answer.lookups.iter().map(|asked| format!("{} {:?} {:?}", asked.name, asked.qtype, asked.rcode)).collect();
+    let asked: Vec<String> =
+        answer.lookups.iter().map(|asked| format!("{} {:?} {:?}", asked.name, asked.qtype, asked.rcode)).collect();
     // The namespace has a global IPv6 address: AAAA is asked as well.
     assert_eq!(
         asked,

@@ -159,11 +159,7 @@ fn names_are_tried_in_the_order_of_resolv_conf() {
 
 fn site() -> HttpSite {
     let hello = HttpPage { status: 200, content_type: "text/plain".to_owned(), body: b"Hello".to_vec() };
-    HttpSite {
-        pages: BTreeMap::from([("/".to_owned(), hello)]),
-        fallback: Some(HttpFallback::EchoPath),
-        server_header: None,
-    }
+    HttpSite { pages: BTreeMap::from([("/".to_owned(), hello)]), fallback: Some(HttpFallback::EchoPath), server_header: None }
 }
 
 fn get(site: &HttpSite, request: &str) -> String {
@@ -182,7 +178,10 @@ fn a_page_is_served_and_a_connection_kept_unless_it_is_to_be_closed() {
         get(&site(), "GET / HTTP/1.1\r\nHost: web\r\n\r\n"),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nHello close=false"
     );
-    assert!(get(&site(), "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").ends_with("Connection: close\r\n\r\nHello close=true"));
+    assert!(
+        get(&site(), "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+            .ends_with("Connection: close\r\n\r\nHello close=true")
+    );
     assert!(get(&site(), "GET / HTTP/1.0\r\n\r\n").ends_with("close=true"));
     assert!(get(&site(), "HEAD / HTTP/1.1\r\nHost: web\r\n\r\n").ends_with("Content-Length: 5\r\n\r\n close=false"));
     assert_eq!(get(&site(), "GET / HT"), "more");
@@ -193,7 +192,9 @@ fn other_paths_other_methods_and_nonsense_have_their_status() {
     assert!(get(&site(), "GET /a/b?c HTTP/1.1\r\n\r\n").ends_with("/a/b close=false"));
     let plain = HttpSite { fallback: None, ..site() };
     assert!(get(&plain, "GET /nosuch HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 Not Found\r\n"));
-    assert!(get(&site(), "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab").starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET"));
+    assert!(
+        get(&site(), "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab").starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET")
+    );
     assert!(get(&site(), "\u{1}\u{2}\r\n\r\n").starts_with("HTTP/1.1 400 Bad Request\r\n"));
 }
 
