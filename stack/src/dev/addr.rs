@@ -162,9 +162,16 @@ pub(crate) fn delete(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: IpAdd
     let device = ns.devices.get_mut(dev);
     let wanted = |known: &IfAddr| known.address == address && prefix_len.is_none_or(|len| len == known.prefix_len);
     let at = device.addrs.iter().position(wanted).ok_or(Errno::AddrNotAvail)?;
+    let before: Vec<IpAddr> = device.addrs.iter().map(|known| known.address).collect();
     match Family::of(address) {
         Family::V4 => delete_v4(ns, cx, dev, at),
         Family::V6 => delete_v6(ns, cx, dev, at),
+    }
+    // Secondaries may have gone along.
+    for address in before {
+        if !ns.devices.get(dev).addrs.iter().any(|known| known.address == address) {
+            crate::conntrack::nat::masq_address_gone(ns, address);
+        }
     }
     Ok(())
 }

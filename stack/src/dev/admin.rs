@@ -121,6 +121,7 @@ pub(crate) fn set_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, up: bool) {
     } else {
         super::addr::device_down(ns, cx, dev);
         neigh::flush_device(ns, cx, dev, false);
+        crate::conntrack::nat::masq_device_down(ns, dev);
         bridge::port_changed(ns, cx, dev);
     }
 }

@@ -173,7 +173,10 @@ pub(crate) fn icmp_send(ns: &mut Netns, cx: &mut Cx<'_>, about: &Skb, kind: u8, 
         Family::V6 => write6(ns, &mut buf, about, &flow, &route, message),
     };
     let packet = cx.packet(&buf[..len], Some(about.id()), cause::ICMP_ERROR);
-    send(ns, cx, Skb { mark, ..Skb::new(packet, route.dev) }, route);
+    let mut skb = Skb { mark, ..Skb::new(packet, route.dev) };
+    // It belongs to the connection of its cause, also while that is unconfirmed: so NAT shows its quote as the sender knows it.
+    crate::conntrack::attach(&mut skb, about);
+    send(ns, cx, skb, route);
 }
 
 /// Sends a packet of the kernel's own. What drops it has been recorded, and there is nobody to tell.

@@ -224,7 +224,12 @@ impl Nat {
         };
         let Some(range) = self.chosen(act, manip) else { return Done::Drop(DropReason::NetfilterDrop) };
         match nat::setup_info(act.ns, act.cx, id, &range, manip) {
-            Ok(()) => Done::Nat,
+            Ok(()) => {
+                if let (Kind::Masquerade, Some(out)) = (self.kind, act.state.outdev) {
+                    nat::set_masq_device(act.ns, id, out);
+                }
+                Done::Nat
+            }
             Err(reason) => Done::Drop(reason),
         }
     }
