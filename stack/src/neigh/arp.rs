@@ -77,10 +77,6 @@ pub(super) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<(), 
     }
     let arp = Arp::parse(skb.packet.bytes().get(usize::from(skb.l3)..).unwrap_or_default())?;
     let localnet = device.conf4.route_localnet || ns.sysctls.all4.route_localnet;
-    // A device without IPv4 address has no business with ARP.
-    if !device.addrs.iter().any(|addr| addr.address.is_ipv4()) && !has_inet(device) {
-        return Err(DropReason::NeighConsumed);
-    }
     if !matches!(arp.op, REQUEST | REPLY) || arp.tpa.is_multicast() || (arp.tpa.is_loopback() && !localnet) {
         return ignored(cx, skb, &arp);
     }
@@ -100,11 +96,6 @@ pub(super) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<(), 
         return answer;
     }
     learn(ns, cx, skb, &arp)
-}
-
-/// Whether IPv4 is on for a device that has no address (`__in_dev_get`): it always is, until its last address is deleted.
-fn has_inet(device: &Device) -> bool {
-    device.up
 }
 
 fn ignored(cx: &mut Cx<'_>, skb: &Skb, arp: &Arp) -> Result<(), DropReason> {

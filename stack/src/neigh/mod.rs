@@ -427,3 +427,6 @@ pub(crate) fn stop_dad(ns: &mut Netns, dev: DevId, own: Ipv6Addr) {
         ns.timers.cancel(timer);
     }
 }
+
+#[cfg(test)]
+mod tests;
