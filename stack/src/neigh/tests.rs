@@ -123,12 +123,30 @@ fn arp_is_answered_as_the_sysctls_say() {
         ("strict, a sender without a route", |ns| ns.sysctls.all4.rp_filter = 1, "172.31.0.9", "10.0.1.1", false),
         ("strict, the way back is elsewhere", |ns| ns.sysctls.all4.rp_filter = 1, "10.0.2.9", "10.0.1.1", false),
         ("a proxy must forward", |ns| ns.sysctls.all4.proxy_arp = true, "10.0.1.2", "10.0.2.2", false),
-        ("proxy_arp", |ns| (ns.sysctls.all4.proxy_arp, ns.devices.get_mut(DevId(1)).conf4.forwarding) = (true, true), "10.0.1.2", "10.0.2.2", true),
-        ("proxy_arp, the same side", |ns| (ns.sysctls.all4.proxy_arp, ns.devices.get_mut(DevId(1)).conf4.forwarding) = (true, true), "10.0.1.2", "10.0.1.3", false),
-        ("ip neigh add proxy", |ns| {
-            ns.devices.get_mut(DevId(1)).conf4.forwarding = true;
-            set_proxy(ns, DevId(1), IpAddr::from([10, 0, 2, 2])).expect("room for one");
-        }, "10.0.1.2", "10.0.2.2", true),
+        (
+            "proxy_arp",
+            |ns| (ns.sysctls.all4.proxy_arp, ns.devices.get_mut(DevId(1)).conf4.forwarding) = (true, true),
+            "10.0.1.2",
+            "10.0.2.2",
+            true,
+        ),
+        (
+            "proxy_arp, the same side",
+            |ns| (ns.sysctls.all4.proxy_arp, ns.devices.get_mut(DevId(1)).conf4.forwarding) = (true, true),
+            "10.0.1.2",
+            "10.0.1.3",
+            false,
+        ),
+        (
+            "ip neigh add proxy",
+            |ns| {
+                ns.devices.get_mut(DevId(1)).conf4.forwarding = true;
+                set_proxy(ns, DevId(1), IpAddr::from([10, 0, 2, 2])).expect("room for one");
+            },
+            "10.0.1.2",
+            "10.0.2.2",
+            true,
+        ),
     ];
     for (what, set, spa, tpa, answered) in rows {
         let mut lab = router();
@@ -137,8 +155,16 @@ fn arp_is_answered_as_the_sysctls_say() {
         let frames = sent(&mut lab);
         assert_eq!(frames.len(), usize::from(*answered), "{what}");
         if let Some(frame) = frames.first() {
-            assert_eq!(&frame[..12], &[OTHER.0, [2, 0, 0, 0, 0, 1]].concat(), "{what}: to the sender, from the device that was asked");
-            assert_eq!((be16(frame, 20), &frame[28..32], &frame[38..42]), (2, &v4(tpa).octets()[..], &v4(spa).octets()[..]), "{what}");
+            assert_eq!(
+                &frame[..12],
+                &[OTHER.0, [2, 0, 0, 0, 0, 1]].concat(),
+                "{what}: to the sender, from the device that was asked"
+            );
+            assert_eq!(
+                (be16(frame, 20), &frame[28..32], &frame[38..42]),
+                (2, &v4(tpa).octets()[..], &v4(spa).octets()[..]),
+                "{what}"
+            );
         }
     }
 }
@@ -218,9 +244,13 @@ fn a_proof_wears_off_and_the_neighbour_is_asked_alone() {
 
 #[test]
 fn the_sender_of_a_question_is_chosen_by_arp_announce() {
-    for (announce, waiting, sender) in
-        [(0, "10.0.2.1", "10.0.2.1"), (1, "10.0.2.1", "10.0.1.1"), (1, "10.0.1.5", "10.0.1.5"), (2, "10.0.1.5", "10.0.1.1"), (0, "8.8.8.8", "10.0.1.1")]
-    {
+    for (announce, waiting, sender) in [
+        (0, "10.0.2.1", "10.0.2.1"),
+        (1, "10.0.2.1", "10.0.1.1"),
+        (1, "10.0.1.5", "10.0.1.5"),
+        (2, "10.0.1.5", "10.0.1.1"),
+        (0, "8.8.8.8", "10.0.1.1"),
+    ] {
         let mut lab = router();
         lab.addr("10.0.1.5/24", "e0");
         lab.run(|ns, _| ns.sysctls.all4.arp_announce = announce);
