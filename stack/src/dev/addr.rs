@@ -130,8 +130,9 @@ fn delete_routes_v4(ns: &mut Netns, dev: DevId, address: &IfAddr) {
     let loopback = matches!(ns.devices.get(dev).kind, DeviceKind::Loopback);
     let same_prefix =
         |known: &IfAddr| known.prefix_len == address.prefix_len && bits(known.peer) & mask(known.prefix_len) == prefix;
+    let host = prefix == own && address.prefix_len == 32;
     if !address.secondary
-        && !(prefix == own && address.prefix_len == 32)
+        && !host
         && !rest.iter().any(|known| !known.secondary && same_prefix(known))
     {
         let (kind, id) = if loopback { (SpecKind::Local, table::LOCAL) } else { (SpecKind::Unicast, table::MAIN) };
@@ -248,7 +249,7 @@ fn add_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mut address: IfAddr) -> R
     Ok(())
 }
 
-/// `addrconf_prefix_route`, `addrconf_dad_start`.
+/// `addrconf_prefix_route`, `addrconf_dad_start`. Without a carrier the address stays tentative until there is one.
 fn start_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
     let IpAddr::V6(own) = address.address else { return };
     if address.prefix_len < 128 && dev != LOOPBACK {
@@ -259,6 +260,9 @@ fn start_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
         edit::add_kernel(ns, Family::V6, table::MAIN, (bits(address.peer), 128), route);
     }
     let device = ns.devices.get(dev);
+    if !device.carrier {
+        return neigh::set_tentative(ns, dev, own);
+    }
     let accept = device.conf6.accept_dad.max(ns.sysctls.all6.accept_dad);
     if accept == 0 || device.conf6.dad_transmits == 0 || matches!(device.kind, DeviceKind::Loopback) {
         dad_completed(ns, cx, dev, own);
@@ -342,16 +346,19 @@ pub(crate) fn device_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     ipv6_up(ns, cx, dev);
 }
 
-/// `addrconf_notify(NETDEV_UP)`; also what clearing `disable_ipv6` does.
+/// `addrconf_notify(NETDEV_UP)`, once the device has its carrier; also what clearing `disable_ipv6` does.
 pub(crate) fn ipv6_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     let device = ns.devices.get(dev);
-    if !device.up || device.conf6.disable_ipv6 {
+    if !device.up || !device.carrier || device.conf6.disable_ipv6 {
         return;
     }
     let prov = device.prov;
     let loopback = matches!(device.kind, DeviceKind::Loopback);
-    for address in device.addrs.clone().into_iter().filter(|addr| addr.address.is_ipv6()) {
-        start_v6(ns, cx, dev, &address);
+    for address in device.addrs.clone() {
+        // Those that were ours before the carrier went stay ours.
+        if address.address.is_ipv6() && !has_local_route(ns, dev, address.address) {
+            start_v6(ns, cx, dev, &address);
+        }
     }
     // A port of a bridge gets none of its own.
     let device = ns.devices.get(dev);
@@ -373,6 +380,12 @@ pub(crate) fn ipv6_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
             let _ = add_v6(ns, cx, dev, address);
         }
     }
+}
+
+/// Whether a device's address has its route in `local`: it is not tentative.
+fn has_local_route(ns: &Netns, dev: DevId, address: IpAddr) -> bool {
+    let routes = ns.routes.get(Family::of(address)).local.routes(bits(address), Family::of(address).bits());
+    routes.iter().any(|route| route.kind == SpecKind::Local && route.hops.iter().any(|hop| hop.dev == dev))
 }
 
 /// RFC 4291, appendix A: the link-local address of a MAC.
@@ -413,46 +426,9 @@ pub(crate) fn ipv6_down(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     neigh::flush_family(ns, cx, dev, Family::V6, false);
 }
 
-/// The device is deleted, or moves to another namespace: its addresses and all that hangs on them go.
-pub(crate) fn device_gone(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
-    ns.devices.get_mut(dev).conf6.keep_addr_on_down = 0;
-    device_down(ns, cx, dev);
-    let gone = std::mem::take(&mut ns.devices.get_mut(dev).addrs);
-    edit::device_down(ns, Family::V4, dev, true);
-    edit::device_down(ns, Family::V6, dev, true);
-    for address in gone {
-        if let IpAddr::V6(own) = address.address {
-            neigh::stop_dad(ns, dev, own);
-        }
-        if !is_local(ns, address.address) {
-            edit::address_gone(ns, address.address);
-        }
-    }
-}
-
 /// Whether an address is one of this namespace, on any device (`inet_addr_type` is `RTN_LOCAL`; 127/8 included).
 pub fn is_local(ns: &Netns, address: IpAddr) -> bool {
     !address.is_multicast() && address_type(ns, address, None) == RouteKind::Local
-}
-
-/// Whether a device listens to a multicast group by itself: all nodes, all routers, the solicited-node groups of its addresses.
-/// (`igmp`, `mld`: groups that sockets join are not modelled.)
-pub fn is_member(ns: &Netns, dev: DevId, group: IpAddr) -> bool {
-    match group {
-        IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
-        IpAddr::V6(group) => {
-            let device = ns.devices.get(dev);
-            let nodes = matches!(group.segments(), [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1]);
-            let routers = matches!(group.segments(), [0xff01 | 0xff02 | 0xff05, 0, 0, 0, 0, 0, 0, 2]) && device.conf6.forwarding;
-            let solicited = || {
-                device.addrs.iter().any(|addr| match addr.address {
-                    IpAddr::V6(own) => neigh::solicited_node(own) == group,
-                    IpAddr::V4(_) => false,
-                })
-            };
-            !device.conf6.disable_ipv6 && (nodes || routers || solicited())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -92,19 +92,6 @@ fn entry(lab: &Lab, address: &str) -> Option<(NeighState, Option<Mac>)> {
     lab.sim.node(lab.ns).neighbours.list().into_iter().find(|info| info.address == address).map(|info| (info.state, info.mac))
 }
 
-/// Lets time pass as far as a timer of an entry, which then goes off.
-fn pass(lab: &mut Lab, name: &str, address: &str, until: SimTime) {
-    let dev = lab.dev(name);
-    let address: IpAddr = address.parse().expect("an address");
-    lab.sim.run_until(until);
-    lab.run(|ns, cx| {
-        // Whether or not the namespace's own wake has done it already.
-        while ns.timers.pop_due(cx.now()).is_some() {
-            on_timer(ns, cx, dev, address);
-        }
-    });
-}
-
 #[test]
 fn arp_is_answered_as_the_sysctls_say() {
     type Set = fn(&mut Netns);
@@ -217,10 +204,10 @@ fn three_questions_without_an_answer_fail_what_waits() {
     packet_out(&mut lab, "e0", "10.0.1.1", "10.0.1.9");
     assert_eq!(sent(&mut lab).len(), 1);
     for second in 1..=2 {
-        pass(&mut lab, "e0", "10.0.1.9", SimTime::from_secs(second));
+        lab.sim.run_until(SimTime::from_secs(second));
         assert_eq!(sent(&mut lab).len(), 1, "one a second");
     }
-    pass(&mut lab, "e0", "10.0.1.9", SimTime::from_secs(3));
+    lab.sim.run_until(SimTime::from_secs(3));
     assert_eq!(said(&mut lab)[..2], ["resume", "Failed"]);
     assert_eq!(entry(&lab, "10.0.1.9"), Some((NeighState::Failed, None)));
 }
@@ -235,7 +222,7 @@ fn a_proof_wears_off_and_the_neighbour_is_asked_alone() {
     packet_out(&mut lab, "e0", "10.0.1.1", "10.0.1.9");
     assert_eq!(said(&mut lab), ["Resolved"], "it is used as it is");
     assert_eq!(entry(&lab, "10.0.1.9"), Some((NeighState::Delay, Some(OTHER))));
-    pass(&mut lab, "e0", "10.0.1.9", SimTime::from_secs(51));
+    lab.sim.run_until(SimTime::from_secs(51));
     let asked = sent(&mut lab);
     assert_eq!((entry(&lab, "10.0.1.9"), &asked[0][..6]), (Some((NeighState::Probe, Some(OTHER))), &OTHER.0[..]));
     arp_in(&mut lab, "e0", 2, OTHER, "10.0.1.9", "10.0.1.1");
@@ -302,7 +289,8 @@ fn solicitation_in(lab: &mut Lab, name: &str, src: &str, dst: Ipv6Addr, target: 
 #[test]
 fn ndp_answers_for_the_addresses_of_the_device_only() {
     let group = |target: &str| solicited_node(v6(target));
-    let rows: &[(&str, &str, Ipv6Addr, &str, Option<Mac>, &[&str])] = &[
+    type Row<'r> = (&'r str, &'r str, Ipv6Addr, &'r str, Option<Mac>, &'r [&'r str]);
+    let rows: &[Row<'_>] = &[
         ("to the group", "fd00:1::2", group("fd00:1::1"), "fd00:1::1", Some(OTHER), &["Learned", "Answered"]),
         ("to us alone", "fd00:1::2", v6("fd00:1::1"), "fd00:1::1", Some(OTHER), &["Learned", "Answered"]),
         ("strong host", "fd00:1::2", group("fd00:2::1"), "fd00:2::1", Some(OTHER), &["Ignored"]),

@@ -10,8 +10,8 @@ use super::fib::{FibRoute, Table, bits, mask};
 use super::show::{GetArgs, get, routes, rules};
 use super::*;
 use crate::addr::Mac;
-use crate::dev::addr;
-use crate::dev::device::{Device, DeviceKind, IfAddr};
+use crate::dev::device::{DeviceKind, IfAddr};
+use crate::dev::{addr, admin};
 
 /// A namespace without a network around it, told what `ip` would tell it.
 pub(crate) struct Lab {
@@ -26,11 +26,12 @@ impl Lab {
         let ns = sim.add_node("r", Netns::new("r"));
         let mut lab = Lab { sim, ns };
         lab.run(|ns, _| {
-            if ns.devices.named("lo").is_none() {
-                ns.devices.add(device("lo", DeviceKind::Loopback, Mac::ZERO));
+            for (name, number) in [("e0", 1), ("e1", 2)] {
+                let dev = admin::add(ns, name, DeviceKind::Veth, ProvId(0)).expect("the name is free");
+                let device = ns.devices.get_mut(dev);
+                device.mac = Mac([2, 0, 0, 0, 0, number]);
+                device.conf6.accept_dad = 0;
             }
-            ns.devices.add(device("e0", DeviceKind::Veth, Mac([2, 0, 0, 0, 0, 1])));
-            ns.devices.add(device("e1", DeviceKind::Veth, Mac([2, 0, 0, 0, 0, 2])));
         });
         for name in ["lo", "e0", "e1"] {
             lab.up(name);
@@ -185,29 +186,6 @@ impl Lab {
 
     pub(crate) fn show(&self, family: Family, table: Option<u32>) -> String {
         routes(self.sim.node(self.ns), family, table)
-    }
-}
-
-fn device(name: &str, kind: DeviceKind, mac: Mac) -> Device {
-    Device {
-        id: DevId(0),
-        ifindex: 0,
-        name: name.into(),
-        kind,
-        mac,
-        mtu: 1500,
-        up: false,
-        carrier: false,
-        master: None,
-        bridge_port: crate::dev::bridge::BridgePort::default(),
-        port: None,
-        conf4: Default::default(),
-        conf6: crate::sysctl::Conf6 { accept_dad: 0, ..Default::default() },
-        neigh4: Default::default(),
-        neigh6: Default::default(),
-        addrs: Vec::new(),
-        gone: false,
-        prov: ProvId(0),
     }
 }
 
