@@ -131,10 +131,7 @@ fn delete_routes_v4(ns: &mut Netns, dev: DevId, address: &IfAddr) {
     let same_prefix =
         |known: &IfAddr| known.prefix_len == address.prefix_len && bits(known.peer) & mask(known.prefix_len) == prefix;
     let host = prefix == own && address.prefix_len == 32;
-    if !address.secondary
-        && !host
-        && !rest.iter().any(|known| !known.secondary && same_prefix(known))
-    {
+    if !address.secondary && !host && !rest.iter().any(|known| !known.secondary && same_prefix(known)) {
         let (kind, id) = if loopback { (SpecKind::Local, table::LOCAL) } else { (SpecKind::Unicast, table::MAIN) };
         edit::delete_kernel(ns, Family::V4, id, (prefix, address.prefix_len), kind, dev);
     }
