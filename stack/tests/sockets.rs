@@ -430,3 +430,23 @@ proptest! {
         prop_assert!(received[0].data == sent, "{} of {} bytes", received[0].data.len(), sent.len());
     }
 }
+
+#[test]
+fn a_connection_that_gets_on_keeps_its_neighbours_reachable() {
+    let mut lab = Lab::new(delay(SimTime::from_millis(1)));
+    lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
+    // Many exchanges over a minute: after the first question the segments themselves show that the other end is there.
+    for second in 0..60 {
+        lab.net.sim.run_until(SimTime::from_secs(second));
+        let request = Request::Http { method: "GET".to_owned(), host: "web".to_owned(), path: "/".to_owned(), headers: Vec::new() };
+        lab.ask(Client { timeout: Some(SimTime::from_secs(1)), ..client("10.0.0.2", 80, request) });
+    }
+    lab.net.sim.run_until(SimTime::from_secs(60));
+    let tracer = lab.net.sim.tracer();
+    let asked = (0..tracer.packet_count()).filter(|&id| {
+        tracer
+            .lineage(sim_core::PacketId(id))
+            .is_some_and(|lineage| lineage.node == lab.client && lineage.cause == pktlab_stack::trace::cause::ARP)
+    });
+    assert!(asked.count() <= 3, "a question, an answer, and the other side's probe");
+}

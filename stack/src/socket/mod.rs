@@ -151,7 +151,7 @@ pub(crate) enum Event {
     /// A datagram.
     Datagram { socket: u32, from: SocketAddr, to: SocketAddr, data: Vec<u8> },
     /// An echo reply.
-    EchoReply { socket: u32, seq: u16, ttl: u8, from: IpAddr },
+    EchoReply { socket: u32, seq: u16, ttl: u8 },
     /// `sk_err`. A TCP socket is gone: it names its app.
     Error { socket: u32, app: Option<AppId>, errno: Errno },
 }

@@ -35,7 +35,7 @@ pub(crate) fn receive(ns: &mut Netns, skb: &Skb) -> Result<u32, DropReason> {
     let (id, seq) = (be16(icmp, 4), be16(icmp, 6));
     let (local, remote) = (SocketAddr::new(skb.dst(), id), SocketAddr::new(skb.src(), 0));
     let socket = table::lookup(&ns.sockets, skb.l4proto, local, remote, skb.iif).ok_or(DropReason::IcmpUnwanted)?;
-    ns.sockets.events.push_back(Event::EchoReply { socket, seq, ttl: skb.hop_limit(), from: skb.src() });
+    ns.sockets.events.push_back(Event::EchoReply { socket, seq, ttl: skb.hop_limit() });
     Ok(socket)
 }
 

@@ -48,5 +48,6 @@ pub(crate) fn send_reset(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, l4: &[u8]) 
     let (local, remote) = (SocketAddr::new(src, be16(l4, 2)), SocketAddr::new(dst, be16(l4, 0)));
     let Ok(route) = output::route(ns, cx, &options, proto::TCP, local, remote) else { return };
     let out = Outgoing { owner: None, mark, route, bytes: &bytes, cause: cause::REPLY, parent: Some(skb.id()) };
-    output::emit(ns, cx, out);
+    // Nobody waits for it: what ended it has been recorded.
+    let _ = output::emit(ns, cx, out);
 }

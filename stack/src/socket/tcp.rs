@@ -23,6 +23,7 @@ use crate::Cx;
 use crate::addr::Family;
 use crate::drop_reason::DropReason;
 use crate::errno::Errno;
+use crate::neigh;
 use crate::netns::Netns;
 use crate::route::RouteKind;
 use crate::skb::Skb;
@@ -102,6 +103,9 @@ pub(crate) struct Conn {
     sent: VecDeque<(u32, PacketId)>,
     /// Timestamps of the segment that was sent last: ours, and the one that it echoed.
     pub(crate) timestamps: Option<(u32, u32)>,
+    /// The highest acknowledgement that came, and whether it was news (`sk_dst_pending_confirm`): the next hop is there.
+    acked: Option<u32>,
+    confirm: bool,
     /// When data last came.
     data_at: Option<SimTime>,
     /// Acknowledgements still to be sent at once (`icsk_ack.quick`), and whether the app answers what comes (`pingpong`): then an
@@ -175,6 +179,8 @@ impl Conn {
             window: 0,
             sent: VecDeque::new(),
             timestamps: None,
+            acked: None,
+            confirm: false,
             data_at: None,
             quick: QUICK_ACKS,
             stuck: None,
@@ -396,6 +402,11 @@ fn ingress(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, skb: &Skb, l4: &[u8]) {
     }
     let mut tx = std::mem::take(&mut ns.sockets.tx);
     if let Some(conn) = ns.sockets.conn_mut(number) {
+        let ack = be32(l4, 8);
+        if l4[13] & flag::ACK != 0 && conn.acked.is_none_or(|acked| ack.wrapping_sub(acked) as i32 > 0) {
+            conn.acked = Some(ack);
+            conn.confirm = true;
+        }
         if l4.len() > usize::from(l4[12] >> 4) * 4 {
             conn.data_at = Some(now);
         }
@@ -503,6 +514,9 @@ fn send_segment(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, bytes: &mut [u8]) 
     output::set_fields(bytes, fields);
     // Looked up for each segment: the routes may have changed. Without one the segment is lost and the timers go on, as in Linux.
     let Ok(route) = output::route(ns, cx, &options, proto::TCP, local, remote) else { return };
+    if ns.sockets.conn_mut(number).is_some_and(|conn| std::mem::take(&mut conn.confirm)) && route.kind == RouteKind::Unicast {
+        neigh::table::confirm(ns, cx, route.dev, route.via.unwrap_or(remote.ip()));
+    }
     let out = Outgoing { owner, mark: options.mark, route, bytes, cause: why, parent };
     let (packet, _) = output::emit(ns, cx, out);
     let Some(conn) = ns.sockets.conn_mut(number) else { return };
@@ -555,7 +569,7 @@ fn send_syn_again(ns: &mut Netns, cx: &mut Cx<'_>, number: u32) {
     }
     if let Ok(route) = output::route(ns, cx, &options, proto::TCP, local, remote) {
         let out = Outgoing { owner, mark: options.mark, route, bytes: &bytes, cause: cause::RETRANSMIT, parent };
-        output::emit(ns, cx, out);
+        let _ = output::emit(ns, cx, out);
     }
     if let Some(conn) = ns.sockets.conn_mut(number) {
         conn.syn = bytes;
