@@ -8,10 +8,11 @@ use sim_core::{LinkConfig, LinkId, NodeId, PacketId, Sim, TraceMode};
 use crate::addr::Mac;
 use crate::app::{self, AppId, Client, Server};
 use crate::command::addr::AddrCommand;
+use crate::command::apply::bridge::{bridge_options, port_options};
 use crate::command::apply::{device, failed, kernel, unsupported};
 use crate::command::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
 use crate::command::show::{self, Peer, Peers};
-use crate::command::{self, Command, CommandError, IpCommand, rtnetlink};
+use crate::command::{self, BridgeCommand, Command, CommandError, IpCommand, rtnetlink};
 use crate::dev::device::{DevId, DeviceKind};
 use crate::dev::{admin, dev_queue_xmit};
 use crate::errno::Errno;
@@ -129,6 +130,7 @@ impl Network {
             Command::Ip(IpCommand::Link(LinkCommand::Delete { dev })) => self.delete_link(ns, dev).map(|()| String::new()),
             Command::Ip(IpCommand::Link(LinkCommand::Set(set))) => self.set_link(ns, set).map(|()| String::new()),
             Command::Ip(IpCommand::Link(LinkCommand::Show { dev })) => show::links(self.netns(ns), &self.peers(ns), dev.as_deref()),
+            Command::Bridge(BridgeCommand::LinkShow { dev }) => show::bridge_links(self.netns(ns), &self.peers(ns), dev.as_deref()),
             Command::Ip(IpCommand::Addr(AddrCommand::Show(select))) => show::addresses(self.netns(ns), &self.peers(ns), select),
             other => self.sim.with(ns, |netns, cx| command::apply(netns, cx, other, prov)),
         }
@@ -166,8 +168,9 @@ impl Network {
                 self.equip(home, &new.end)
             }
             NewKind::Bridge(options) => {
-                bridge_options(options)?;
-                admin::add(self.sim.node_mut(home), &new.end.name, bridge_kind(), prov).map_err(rtnetlink)?;
+                let kind = DeviceKind::Bridge(Box::default());
+                let dev = admin::add(self.sim.node_mut(home), &new.end.name, kind, prov).map_err(rtnetlink)?;
+                bridge_options(self.sim.node_mut(home), dev, options)?;
                 self.equip(home, &new.end)
             }
             NewKind::Dummy => Err(unsupported("dummy devices")),
@@ -192,9 +195,6 @@ impl Network {
     fn set_mac(&mut self, ns: NodeId, dev: DevId, mac: Mac) -> Result<(), CommandError> {
         if mac.is_multicast() || mac == Mac::ZERO {
             return Err(rtnetlink(Errno::AddrNotAvail));
-        }
-        if matches!(self.netns(ns).devices.get(dev).kind, DeviceKind::Loopback) {
-            return Err(rtnetlink(Errno::OpNotSupp));
         }
         self.sim.with(ns, |netns, cx| admin::set_mac(netns, cx, dev, mac));
         Ok(())
@@ -239,10 +239,11 @@ impl Network {
         if let Some(master) = &set.master {
             self.set_master(ns, dev, master.as_deref())?;
         }
-        bridge_options(&set.bridge)?;
+        if !set.bridge.is_empty() {
+            bridge_options(self.sim.node_mut(ns), dev, &set.bridge)?;
+        }
         if !set.port.is_empty() {
-            let options = command::BridgeCommand::LinkSet { dev: set.dev.clone(), options: set.port.clone() };
-            self.sim.with(ns, |netns, cx| command::apply(netns, cx, &Command::Bridge(options), ProvId::default()))?;
+            port_options(self.sim.node_mut(ns), dev, &set.port)?;
         }
         if let Some(up) = set.up {
             self.set_up(ns, dev, up);
@@ -350,24 +351,5 @@ impl Network {
     }
 }
 
-/// An empty bridge.
-fn bridge_kind() -> DeviceKind {
-    DeviceKind::Bridge(Box::default())
-}
-
-/// The options of a bridge. Those that pktlab models in one way only are refused with any other value.
-fn bridge_options(options: &[(String, String)]) -> Result<(), CommandError> {
-    for (name, value) in options {
-        let modelled = match name.as_str() {
-            // Ports forward at once: there is no STP.
-            "stp_state" | "vlan_filtering" | "mcast_querier" => value == "0",
-            "mcast_snooping" => value == "0" || value == "1",
-            "forward_delay" | "hello_time" | "max_age" | "priority" => true,
-            _ => false,
-        };
-        if !modelled {
-            return Err(unsupported(&format!("bridges with {name} {value}")));
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use sim_core::SimTime;
 
 use super::addr::{AddrCommand, AddrSelect, NewAddr};
-use super::bridge::BridgeCommand;
 use super::conntrack::ConntrackCommand;
 use super::ip::IpCommand;
 use super::iptables::{Iptables, Restore};
@@ -26,7 +25,9 @@ use crate::provenance::ProvId;
 use crate::route::{self, Nexthop, RouteOp, RouteSpec, SpecKind};
 use crate::sysctl::{self, SysctlError};
 
-pub(super) type Done = Result<String, CommandError>;
+pub(crate) mod bridge;
+
+pub(crate) type Done = Result<String, CommandError>;
 
 /// `RTNETLINK answers: ...`.
 pub(crate) fn rtnetlink(errno: Errno) -> CommandError {
@@ -64,7 +65,7 @@ pub(crate) fn apply(ns: &mut Netns, cx: &mut Cx<'_>, command: &Command, prov: Pr
         Command::Ip(IpCommand::Route(command)) => route(ns, cx, command, prov),
         Command::Ip(IpCommand::Rule(command)) => rule(ns, command),
         Command::Ip(IpCommand::Neigh(command)) => neighbour(ns, cx, command),
-        Command::Bridge(command) => bridge(ns, cx, command),
+        Command::Bridge(command) => bridge::bridge(ns, cx, command),
         Command::Sysctl(command) => sysctls(ns, cx, command),
         Command::Restore(command) => restore(ns, command, prov),
         Command::Iptables(command) => iptables(ns, command, prov),
@@ -303,16 +304,6 @@ fn neighbour(ns: &mut Netns, cx: &mut Cx<'_>, command: &NeighCommand) -> Done {
             Ok(String::new())
         }
         NeighCommand::Show(select) => show::neighbours(ns, select),
-    }
-}
-
-fn bridge(ns: &mut Netns, cx: &mut Cx<'_>, command: &BridgeCommand) -> Done {
-    let _ = (ns, cx);
-    match command {
-        BridgeCommand::LinkSet { .. } => Err(unsupported("the options of bridge ports")),
-        BridgeCommand::Fdb(..) => Err(unsupported("entries of a forwarding database by hand")),
-        BridgeCommand::FdbShow { .. } => Err(unsupported("bridge fdb show")),
-        BridgeCommand::LinkShow { .. } => Err(unsupported("bridge link show")),
     }
 }
 

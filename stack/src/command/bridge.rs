@@ -110,7 +110,7 @@ fn link(args: &mut Words<'_>) -> Parsed<BridgeCommand> {
                         let value = option(args)?;
                         found.push(value);
                     }
-                    "cost" | "vlan_tunnel" | "mcast_router" | "backup_port" | "hwmode" | "mab" | "mcast_max_groups" => {
+                    "vlan_tunnel" | "mcast_router" | "backup_port" | "hwmode" | "mab" | "mcast_max_groups" => {
                         return Err(word.unsupported("this option of a port"));
                     }
                     _ => return Err(word.mistake(format!("`{}` is no option of `bridge link set`", word.text), "see bridge(8)")),

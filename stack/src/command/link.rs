@@ -117,8 +117,9 @@ const OTHER_KINDS: [&str; 31] = [
     "batadv",
 ];
 
-/// Options of a bridge that change nothing that pktlab shows while they have this value, or that it models.
-const BRIDGE_OPTIONS: [&str; 9] = [
+/// Options of a bridge.
+const BRIDGE_OPTIONS: [&str; 10] = [
+    "group_fwd_mask",
     "forward_delay",
     "stp_state",
     "mcast_snooping",

@@ -16,7 +16,7 @@ use super::route::{
 use super::rule::{Action, selectors};
 use crate::Cx;
 use crate::addr::{Family, Mac};
-use crate::dev::device::{DevId, Device, DeviceKind, IfAddr};
+use crate::dev::device::{DevId, Device, IfAddr};
 use crate::errno::Errno;
 use crate::netns::Netns;
 use crate::route::{Flow, RouteSpec, SpecKind, route_input, route_output};
@@ -44,6 +44,22 @@ pub(crate) fn links(ns: &Netns, peers: &Peers, dev: Option<&str>) -> Done {
     Ok(out)
 }
 
+/// `bridge link show`.
+pub(crate) fn bridge_links(ns: &Netns, peers: &Peers, dev: Option<&str>) -> Done {
+    let only = match dev {
+        None => None,
+        Some(name) => Some(ns.devices.named(name).ok_or_else(|| failed(255, format!("Cannot find device \"{name}\"")))?),
+    };
+    let mut out = String::new();
+    for device in ns.devices.iter().filter(|device| only.is_none_or(|only| only == device.id)) {
+        let Some(master) = device.master else { continue };
+        let master = ns.devices.get(master);
+        let state = if device.running() && master.up { "forwarding" } else { "disabled" };
+        let _ = writeln!(out, "{} master {} state {state} priority 32 cost 2 ", head(device, peers.get(&device.id)), master.name);
+    }
+    Ok(out)
+}
+
 /// `ip addr show`.
 pub(crate) fn addresses(ns: &Netns, peers: &Peers, select: &AddrSelect) -> Done {
     let mut out = String::new();
@@ -62,9 +78,9 @@ pub(crate) fn addresses(ns: &Netns, peers: &Peers, select: &AddrSelect) -> Done 
     Ok(out)
 }
 
-fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &str) {
-    let loopback = matches!(device.kind, DeviceKind::Loopback);
-    let peer = peers.get(&device.id);
+/// `INDEX: NAME@PEER: <FLAGS> mtu N`.
+fn head(device: &Device, peer: Option<&Peer>) -> String {
+    let loopback = device.is_loopback();
     let mut flags = Vec::new();
     if device.up && !device.carrier && !loopback {
         flags.push("NO-CARRIER");
@@ -84,6 +100,12 @@ fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &s
         Some(Peer { ifindex, .. }) => format!("@if{ifindex}"),
         None => String::new(),
     };
+    format!("{}: {}{at}: <{}> mtu {}", device.ifindex, device.name, flags.join(","), device.mtu)
+}
+
+fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &str) {
+    let loopback = device.is_loopback();
+    let peer = peers.get(&device.id);
     let state = match (device.up, loopback, device.carrier) {
         (true, true, _) => "UNKNOWN",
         (true, _, true) => "UP",
@@ -92,14 +114,7 @@ fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &s
     };
     let queue = if device.up { "noqueue" } else { "noop" };
     let master = device.master.map(|master| format!(" master {}", ns.devices.get(master).name)).unwrap_or_default();
-    let _ = writeln!(
-        out,
-        "{}: {}{at}: <{}> mtu {} qdisc {queue}{master} state {state}{mode} group default qlen 1000",
-        device.ifindex,
-        device.name,
-        flags.join(","),
-        device.mtu,
-    );
+    let _ = writeln!(out, "{} qdisc {queue}{master} state {state}{mode} group default qlen 1000", head(device, peer));
     let (kind, broadcast) = if loopback { ("loopback", Mac::ZERO) } else { ("ether", Mac::BROADCAST) };
     let netns = peer.and_then(|peer| peer.netns.as_ref()).map(|netns| format!(" link-netns {netns}")).unwrap_or_default();
     let _ = writeln!(out, "    link/{kind} {} brd {broadcast}{netns}", device.mac);

@@ -197,7 +197,7 @@ pub(crate) fn set_master(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, master: Op
         if ns.devices.get(master).bridge().is_none() {
             return Err(Errno::OpNotSupp);
         }
-        if ns.devices.get(dev).is_loopback() || dev == master {
+        if ns.devices.get(dev).is_loopback() {
             return Err(Errno::Inval);
         }
         if ns.devices.get(dev).bridge().is_some() {

@@ -101,7 +101,9 @@ fn bridge<'a>(sysctls: &'a mut Sysctls, key: &str) -> Option<Slot<'a>> {
 }
 
 /// Keys of `conf` and of the folders above that Linux has and that are modelled with this one value only.
-const FIXED: [(&str, &str); 14] = [
+const FIXED: [(&str, &str); 15] = [
+    // A proxy answers at once.
+    ("proxy_delay", "0"),
     ("accept_source_route", "0"),
     ("arp_evict_nocarrier", "1"),
     ("drop_gratuitous_arp", "0"),
