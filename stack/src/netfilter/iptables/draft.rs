@@ -79,6 +79,14 @@ impl Draft {
 
     /// `-N`.
     pub(crate) fn new_chain(&mut self, word: &Word<'_>, prov: ProvId) -> Parsed<u32> {
+        if Target::load(&word.text, self.table.family).is_some() {
+            return Err(word.problem("chain name may not clash with target name"));
+        }
+        self.declare(word, prov)
+    }
+
+    /// `:NAME - [0:0]`.
+    pub(crate) fn declare(&mut self, word: &Word<'_>, prov: ProvId) -> Parsed<u32> {
         let name = &*word.text;
         if name.len() > CHAIN_NAME_LEN {
             let message = format!("chain name `{name}' too long (must be under {} chars)", CHAIN_NAME_LEN + 1);
@@ -86,9 +94,6 @@ impl Draft {
         }
         if name.starts_with(['-', '!']) || name.is_empty() {
             return Err(word.problem("chain name not allowed to start with `-' or `!'"));
-        }
-        if Target::load(name, self.table.family).is_some() {
-            return Err(word.problem("chain name may not clash with target name"));
         }
         if self.table.by_name.contains_key(name) {
             return Err(word.problem("Chain already exists."));
@@ -156,7 +161,11 @@ impl Draft {
         let word = &words[spec.target_word];
         match self.table.by_name.get(name.as_str()) {
             Some(&slot) if slot < base_chains(self.table.name).len() as u32 => {
-                Err(word.problem("Invalid argument").help("a rule cannot jump to a base chain"))
+                let message = match self.table.variant {
+                    Variant::Nft => format!("RULE_APPEND failed (Operation not supported): rule that jumps to {name}"),
+                    Variant::Legacy => "Invalid argument.".to_owned(),
+                };
+                Err(word.problem(message).help("a rule cannot jump to a base chain"))
             }
             Some(&slot) => Ok(Target::Jump(Jump { name: name.as_str().into(), slot, goto })),
             None => {

@@ -178,7 +178,11 @@ impl<'w, 'a> Command<'w, 'a> {
     fn change_rules(&self, draft: &mut Draft, slot: u32, counters: Option<Count>, origin: Origin) -> Parsed<()> {
         let length = draft.table.chain(slot).rules.len();
         if self.verb == Verb::Delete && self.own.len() == 3 {
-            let at = self.number(2, length, "Index of deletion too big.")?;
+            let message = match draft.table.variant {
+                Variant::Nft => "No chain/target/match by that name.",
+                Variant::Legacy => "Index of deletion too big.",
+            };
+            let at = self.number(2, length, message)?;
             draft.remove(slot, at);
             return Ok(());
         }

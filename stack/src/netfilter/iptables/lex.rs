@@ -56,22 +56,27 @@ pub(crate) fn words<'a>(line: &'a str, base: usize, shell: bool, out: &mut Vec<W
     let bytes = line.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        if bytes[at].is_ascii_whitespace() {
+        if blank(bytes[at], shell) {
             at += 1;
             continue;
         }
         let start = at;
-        let plain = |b: u8| !b.is_ascii_whitespace() && b != b'"' && !(shell && (b == b'\'' || b == b'\\'));
+        let plain = |b: u8| !blank(b, shell) && b != b'"' && !(shell && (b == b'\'' || b == b'\\'));
         while at < bytes.len() && plain(bytes[at]) {
             at += 1;
         }
-        if at == bytes.len() || bytes[at].is_ascii_whitespace() {
+        if at == bytes.len() || blank(bytes[at], shell) {
             push(&line[start..at], start, at, base, out);
             continue;
         }
         at = quoted(line, start, at, base, shell, out)?;
     }
     Ok(())
+}
+
+/// What separates words: for `iptables-restore` not the carriage return of a DOS line.
+fn blank(byte: u8, shell: bool) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n') || shell && byte.is_ascii_whitespace()
 }
 
 fn push<'a>(text: &'a str, start: usize, end: usize, base: usize, out: &mut Vec<Word<'a>>) {
@@ -106,10 +111,16 @@ fn quoted<'a>(line: &'a str, start: usize, from: usize, base: usize, shell: bool
                     text.push(next);
                 }
             }
-            (c, Some((q, _))) if c == q => open = None,
+            (c, Some((q, _))) if c == q => {
+                open = None;
+                if !shell {
+                    end = from + i + 1;
+                    break;
+                }
+            }
             ('"', None) => open = Some(('"', from + i)),
             ('\'', None) if shell => open = Some(('\'', from + i)),
-            (c, None) if c.is_ascii_whitespace() => {
+            (c, None) if c.is_ascii() && blank(c as u8, shell) => {
                 end = from + i;
                 break;
             }

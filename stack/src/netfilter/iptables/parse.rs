@@ -262,6 +262,10 @@ impl Reader<'_, '_> {
         self.once(first, option)?;
         let invert = self.args.inverted();
         let text = self.args.value()?;
+        if let ("!", Some(next)) = (text, self.args.words.get(self.args.at)) {
+            let problem = next.problem(format!("Bad argument `{}'", next.text));
+            return Err(problem.help(format!("put the ! before {option}")));
+        }
         let mut nets = networks(&self.args, text)?;
         if invert && nets.len() > 1 {
             return Err(self.args.bad("! not allowed with multiple source or destination IP addresses"));
@@ -318,7 +322,7 @@ impl Reader<'_, '_> {
             return Err(word.problem(format!("Invalid target name `{name}' ({TARGET_NAME_LEN} chars max)")));
         }
         if name.starts_with('-') || name.is_empty() {
-            return Err(word.problem(format!("Invalid target name (may not start with '-')")));
+            return Err(word.problem("Invalid target name (may not start with '-')"));
         }
         self.aimed = true;
         self.spec.target_word = self.args.at - 1;

@@ -37,19 +37,19 @@ fn read(netfilter: &Netfilter, family: Family, input: &Stdin, options: RestoreOp
     let mut open: Option<Draft> = None;
     let (mut number, mut cursor) = (0, 0);
     let mut cut: Vec<Word<'_>> = Vec::new();
-    for raw in input.text.lines() {
+    let mut lines = input.text.split('\n').peekable();
+    while let Some(line) = lines.next() {
         number += 1;
-        let line = raw.trim_start();
-        let base = raw.len() - line.len();
-        let line = line.trim_end();
+        // What follows the last newline is no line; the legacy tool also wants one behind COMMIT.
+        let last = lines.peek().is_none();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         cut.clear();
-        words(line, base, false, &mut cut).map_err(|problem| refused(*problem, number))?;
+        words(line, 0, false, &mut cut).map_err(|problem| refused(*problem, number))?;
         let origin = Origin { prov: prov_at(&input.provs, number, &mut cursor), line: number };
         match &mut open {
-            Some(draft) if line == "COMMIT" => {
+            Some(draft) if line == "COMMIT" && !(last && options.variant == Variant::Legacy) => {
                 check(draft)?;
                 done.extend(open.take());
             }
@@ -59,9 +59,11 @@ fn read(netfilter: &Netfilter, family: Family, input: &Stdin, options: RestoreOp
                 open = Some(draft.map_err(|problem| refused(*problem, number))?);
             }
             None => {
-                let mut problem = cut[0].problem(format!("line {number} failed"));
-                problem.help = "a table begins with a line such as *filter".into();
-                return Err(refused(*problem, number));
+                let problem = match cut.first() {
+                    Some(word) => word.problem(format!("line {number} failed")),
+                    None => at_end(&[], format!("line {number} failed")),
+                };
+                return Err(refused(*problem.help("a table begins with a line such as *filter"), number));
             }
         }
     }
@@ -115,13 +117,13 @@ fn statement(draft: &mut Draft, line: &str, cut: &[Word<'_>], options: RestoreOp
     if line.starts_with(':') {
         return chain(draft, cut, options, origin);
     }
-    let (counters, rest) = match cut[0].text.starts_with('[') {
-        true => (Some(counters(&cut[0])?), &cut[1..]),
-        false => (None, cut),
+    let (counters, rest) = match cut.first() {
+        Some(first) if first.text.starts_with('[') && !first.text.ends_with(']') => {
+            return Err(first.problem(format!("Bad line {}: need ]", origin.line)));
+        }
+        Some(first) if first.text.starts_with('[') => (Some(counters(first)?), &cut[1..]),
+        _ => (None, cut),
     };
-    if rest.is_empty() {
-        return Err(at_end(cut, "no command specified"));
-    }
     let command = edit::Command::read(rest, draft.table.family)?;
     if let Some(word) = command.table {
         return Err(rest[word].problem("The -t option cannot be used in iptables-restore."));
@@ -135,28 +137,30 @@ fn chain(draft: &mut Draft, cut: &[Word<'_>], options: RestoreOptions, origin: O
     let name =
         Word { text: cut[0].text[1..].to_owned().into(), at: cut[0].at + 1, len: cut[0].len.saturating_sub(1), quoted: false };
     let Some(second) = cut.get(1) else { return Err(at_end(cut, "line failed: Bad policy name.").help("write `:NAME - [0:0]`")) };
-    let count = match cut.get(2) {
-        Some(word) => Some(counters(word)?),
-        None => None,
-    };
+    // The tools read these only where they are asked to.
+    let count = cut.get(2).filter(|_| options.counters).map(counters).transpose()?;
     let known = draft.table.by_name.get(&*name.text).copied();
     if let Some(slot) = known.filter(|&slot| (slot as usize) < base_chains(draft.table.name).len()) {
         if second.text != "-" {
             draft.set_policy(slot, policy(second)?);
         }
-        if let Some(count) = count.filter(|_| options.counters) {
+        if let Some(count) = count {
             draft.counts.chains[slot as usize].policy = count;
         }
         return Ok(());
     }
+    if second.text != "-" && draft.table.variant == Variant::Legacy {
+        let message =
+            format!("Can't set policy `{}' on `{}' line {}: Bad built-in chain name", second.text, name.text, origin.line);
+        return Err(second.problem(message).help("a chain of one's own has no policy: write -"));
+    }
     if second.text != "-" {
         policy(second)?;
-        return Err(second.problem("Bad policy name.").help("a chain of one's own has no policy: write -"));
     }
     match known {
         Some(slot) => draft.flush(slot),
         None => {
-            draft.new_chain(&name, origin.prov)?;
+            draft.declare(&name, origin.prov)?;
         }
     }
     Ok(())
