@@ -450,3 +450,69 @@ fn a_connection_that_gets_on_keeps_its_neighbours_reachable() {
     });
     assert!(asked.count() <= 3, "a question, an answer, and the other side's probe");
 }
+
+impl Lab {
+    fn rules(&mut self, node: NodeId, text: &str) {
+        let stdin = pktlab_stack::command::Stdin { text: text.into(), provs: Arc::from([]) };
+        let command = Command::with_stdin("iptables-restore", stdin).expect("a tool that reads rules");
+        self.net.apply(node, &command, ProvId::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+#[test]
+fn a_rule_on_the_way_out_is_eperm_for_a_datagram_and_silence_for_a_connection() {
+    for chain in ["OUTPUT", "POSTROUTING"] {
+        let mut lab = Lab::new(LinkConfig::default());
+        lab.serve("0.0.0.0", 7, L4::Udp, Service::Echo);
+        lab.rules(lab.client, &format!("*mangle\n-A {chain} -d 10.0.0.2/32 -j DROP\nCOMMIT\n"));
+        for connect in [true, false] {
+            let app = lab.ask(client("10.0.0.2", 7, udp(connect)));
+            assert_eq!(lab.result(app), AnswerResult::Error(Errno::Perm), "{chain}");
+        }
+        let app = lab.ask(client("10.0.0.2", 7, tcp(b"")));
+        assert_eq!(lab.result(app), AnswerResult::Error(Errno::TimedOut), "{chain}");
+    }
+}
+
+#[test]
+fn a_reject_is_the_errno_of_its_icmp_error() {
+    // icmp-port-unreachable, icmp-host-prohibited and tcp-reset, as connect(2) reports them on 6.18.
+    for (with, over_tcp, over_udp) in [
+        ("icmp-port-unreachable", Errno::ConnRefused, Some(Errno::ConnRefused)),
+        ("icmp-host-prohibited", Errno::HostUnreach, Some(Errno::HostUnreach)),
+        ("icmp-admin-prohibited", Errno::HostUnreach, Some(Errno::HostUnreach)),
+        ("icmp-net-unreachable", Errno::NetUnreach, None),
+        ("icmp-host-unreachable", Errno::HostUnreach, None),
+    ] {
+        let mut lab = Lab::new(LinkConfig::default());
+        lab.rules(lab.server, &format!("*filter\n-A INPUT -s 10.0.0.1/32 -j REJECT --reject-with {with}\nCOMMIT\n"));
+        let app = lab.ask(client("10.0.0.2", 80, tcp(b"")));
+        assert_eq!(lab.result(app), AnswerResult::Error(over_tcp), "{with}");
+        let app = lab.ask(client("10.0.0.2", 80, udp(true)));
+        assert_eq!(lab.result(app), over_udp.map_or(AnswerResult::TimedOut, AnswerResult::Error), "{with}");
+    }
+}
+
+#[test]
+fn a_lost_segment_comes_again_with_the_first_as_its_parent() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 9, L4::Tcp, Service::Sink);
+    let request = Request::Tcp { send: Vec::new(), greeting: false, keep: true, rst: false };
+    let app = lab.ask(client("10.0.0.2", 9, request));
+    lab.net.sim.run_until(SimTime::from_millis(1));
+    assert!(lab.net.netns(lab.client).apps.answer(app).is_some_and(|answer| answer.connected.is_some()));
+    let link = lab.net.sim.links().next().expect("a link");
+    lab.net.sim.set_link_config(link, LinkConfig { loss_ppm: 1_000_000, ..LinkConfig::default() });
+    let app = lab.ask(Client { timeout: Some(SimTime::from_secs(20)), ..client("10.0.0.2", 9, tcp(b"x")) });
+    lab.net.sim.run_until(SimTime::from_secs(30));
+    assert_eq!(lab.net.netns(lab.client).apps.answer(app).and_then(|answer| answer.result.clone()), Some(AnswerResult::TimedOut));
+    let tracer = lab.net.sim.tracer();
+    let again: Vec<_> = (0..tracer.packet_count())
+        .filter_map(|id| tracer.lineage(sim_core::PacketId(id)))
+        .filter(|lineage| lineage.cause == pktlab_stack::trace::cause::RETRANSMIT)
+        .collect();
+    assert_eq!(again.len(), 8, "after 1, 2, 3, 4, 5, 7, 11, 19 s");
+    let first = again[0].parent.and_then(|parent| tracer.lineage(parent)).expect("a first transmission");
+    assert_eq!(first.cause, pktlab_stack::trace::cause::ORIGINAL);
+    assert!(again.iter().all(|lineage| lineage.parent == again[0].parent));
+}

@@ -1,7 +1,7 @@
 //! Sockets: the bind table, the demultiplexer, TCP by smoltcp, UDP, ICMP echo.
 //!
 //! In reading order: [`Sockets`] and the seam ([`receive`], [`icmp_error`], [`on_timer`]) here; [`table`] binds and looks up;
-//! [`tcp`] drives smoltcp, one `Interface` and one `SocketSet` for each connection; [`timewait`] keeps what outlives a
+//! [`tcp`] drives smoltcp, one `Interface` and one `SocketSet` for each connection ([`conn`]), [`segment`] sends what it writes; [`timewait`] keeps what outlives a
 //! connection; [`udp`] and [`ping`] are small enough to be our own; [`output`] routes a packet of ours and puts its IP header
 //! right; [`rst`] refuses what nobody takes; [`error`] turns ICMP errors into errno.
 //!
@@ -13,10 +13,12 @@
 //! congestion window (at most 16 KiB in flight, about Linux' first flight of ten segments), RTO between 200 ms and 12 s, a SYN
 //! that is sent again keeps its timestamp, no PAWS, no ECN, no keepalive, an acknowledgement of a bare FIN is never delayed.
 
+mod conn;
 pub(crate) mod error;
 pub(crate) mod output;
 pub(crate) mod ping;
 pub(crate) mod rst;
+mod segment;
 pub(crate) mod state;
 pub(crate) mod table;
 pub(crate) mod tcp;
@@ -94,7 +96,7 @@ pub(crate) enum Kind {
     /// `LISTEN`: how many handshakes are under way.
     Listen { half_open: u32 },
     /// A TCP connection.
-    Tcp(Box<tcp::Conn>),
+    Tcp(Box<conn::Conn>),
     /// What is left of one.
     TimeWait(timewait::TimeWait),
     /// A UDP socket.
@@ -205,7 +207,7 @@ impl Sockets {
         self.slots.get_mut(number as usize)?.as_deref_mut()
     }
 
-    pub(crate) fn conn_mut(&mut self, number: u32) -> Option<&mut tcp::Conn> {
+    pub(crate) fn conn_mut(&mut self, number: u32) -> Option<&mut conn::Conn> {
         match &mut self.get_mut(number)?.kind {
             Kind::Tcp(conn) => Some(conn),
             _ => None,
@@ -302,7 +304,7 @@ pub(crate) fn flush(ns: &mut Netns, cx: &mut Cx<'_>) {
     match (pending, waiting) {
         (None, _) => {}
         (Some(number), None) => tcp::poll(ns, cx, number),
-        (Some(number), Some(_)) => tcp::transmit(ns, cx, number),
+        (Some(number), Some(_)) => segment::transmit(ns, cx, number),
     }
     crate::app::run(ns, cx);
     if let Some(number) = waiting {

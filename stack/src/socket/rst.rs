@@ -14,7 +14,7 @@ use crate::trace::cause;
 use crate::view::{be16, be32, proto, put16, transport_checksum};
 
 /// Refuses a segment (`l4`, verified). Sequence numbers by RFC 9293, section 3.10.7.1; DF and identification 0, as the kernel's
-/// control socket sends; TOS of the segment; its mark only with `fwmark_reflect`.
+/// control socket sends, TOS 0 whatever the segment had (seen on 6.18); the segment's mark only with `fwmark_reflect`.
 pub(crate) fn send_reset(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, l4: &[u8]) {
     // What was not for an address of ours, only delivered here (broadcast), is not answered.
     if skb.route.is_some_and(|route| route.kind != RouteKind::Local) {
@@ -38,8 +38,7 @@ pub(crate) fn send_reset(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, l4: &[u8]) 
     let checksum = transport_checksum(src, dst, proto::TCP, &tcp);
     put16(&mut tcp, 16, checksum);
     let mark = if ns.sysctls.fwmark_reflect { skb.mark } else { 0 };
-    let options =
-        Options { device: DevId::NONE, mark, uid: 0, tos: skb.tos(), ttl: None, df: None, broadcast: false, transparent: true };
+    let options = Options { device: DevId::NONE, mark, uid: 0, tos: 0, ttl: None, df: None, broadcast: false, transparent: true };
     let ttl = output::ttl(ns, &options, skb.ip_version());
     let mut bytes = Vec::with_capacity(60);
     let fields = IpFields { tos: options.tos, ttl, id: 0, df: true };

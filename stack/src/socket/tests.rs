@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sim_core::{Sim, SimTime, TraceMode};
 
-use super::{Options, table, tcp};
+use super::{Options, segment, table, tcp};
 use crate::addr::Family;
 use crate::app::SocketOptions;
 use crate::dev::device::DevId;
@@ -105,7 +105,7 @@ fn syns_are_sent_at_the_times_of_linux() {
     let mut at = SimTime::ZERO;
     let times: Vec<u64> = (0..=10)
         .map(|retries| {
-            at += tcp::syn_timeout(retries, 4);
+            at += segment::syn_timeout(retries, 4);
             at.as_secs()
         })
         .collect();
