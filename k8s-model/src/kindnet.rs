@@ -59,10 +59,10 @@ pub fn pod_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
     commands
 }
 
-/// What ptp does on the node for a pod.
+/// What ptp does on the node for a pod, once the pod's end is set up; before that it sets the node's end up.
 pub fn host_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
     let device = host_device(pod);
-    let mut commands = vec![format!("ip link set {device} up")];
+    let mut commands = Vec::new();
     for (ip, _, gateway) in lease(pod, node) {
         let length = if ip.is_ipv4() { 32 } else { 128 };
         commands.push(format!("ip addr add {gateway}/{length} dev {device}{}", nodad(ip)));

@@ -301,7 +301,7 @@ impl Planner<'_> {
             let forwarding = if ip.is_ipv4() { "net.ipv4.ip_forward=1" } else { "net.ipv6.conf.all.forwarding=1" };
             self.run(&node.name, &prov, format!("sysctl -w {forwarding}"));
         }
-        if localhost_node_ports(self.cluster) {
+        if localhost_node_ports(self.cluster) && node.ip(4).is_some() {
             self.run(&node.name, &provenance::by("kube-proxy"), "sysctl -w net.ipv4.conf.all.route_localnet=1");
         }
         let kindnetd = provenance::by("kindnet");
@@ -322,6 +322,7 @@ impl Planner<'_> {
             config: LinkConfig::default(),
             prov: prov.clone(),
         });
+        self.run(&node.name, &prov, format!("ip link set {} up", kindnet::host_device(pod)));
         for line in kindnet::pod_commands(pod, node) {
             self.run(&name, &prov, line);
         }

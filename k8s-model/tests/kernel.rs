@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use pktlab_k8s_model::network::PlanCommand;
-use pktlab_k8s_model::{Cluster, ClusterConfig, Plan, load_text, plan};
+use pktlab_k8s_model::{Cluster, ClusterConfig, Plan, export_saved_rules, load_text, plan};
 
 const WEB: &str = "
 apiVersion: apps/v1
@@ -73,6 +73,27 @@ fn kernel(test: &str) -> bool {
         eprintln!("SKIPPED: this test needs root, ip and iptables");
     }
     ready
+}
+
+/// The rules of a table dump, without counters and what names the run: comparable as a set of chains.
+fn rules_of(saved: &str) -> Vec<String> {
+    let mut table = String::new();
+    let mut rules = Vec::new();
+    for line in saved.lines().filter(|line| !line.starts_with('#') && *line != "COMMIT") {
+        match line.strip_prefix('*') {
+            Some(name) => name.clone_into(&mut table),
+            None => rules.push(format!("{table} {}", line.split(" [").next().unwrap_or_default())),
+        }
+    }
+    // Chains are a set; the rules of a chain are a list, and stay in order: the sort is stable.
+    rules.sort_by(|a, b| chain_of(a).cmp(chain_of(b)));
+    rules
+}
+
+/// `nat :KUBE-SERVICES` or `nat -A KUBE-SERVICES`.
+fn chain_of(rule: &str) -> &str {
+    let words = if rule.contains(" :") { 2 } else { 3 };
+    rule.match_indices(' ').nth(words - 1).map_or(rule, |(end, _)| &rule[..end])
 }
 
 /// The namespaces of a plan on this machine, removed at the end.
@@ -226,5 +247,26 @@ fn every_command_of_a_plan_runs_and_pods_reach_each_other_across_nodes() {
         assert!(route.contains(&format!("{own} dev veth")) && route.contains("scope host"), "{route}");
         let refused = network.exec("default/client", "ip route get 10.96.0.1", None).expect("a route");
         assert!(refused.contains("via 10.244."), "{refused}");
+    }
+}
+
+#[test]
+fn the_rules_are_given_back_as_the_real_iptables_save_gives_them_back() {
+    if !kernel("save") {
+        return;
+    }
+    let (cluster, plan) = planned(config(dual_stack));
+    let network = RealNetwork::new(&plan, "s-");
+    for set in plan.commands.iter().filter(|command| command.stdin.is_some()) {
+        network.command(set).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for node in &cluster.nodes {
+        for (family, save) in [(4, "iptables-save"), (6, "ip6tables-save")] {
+            let real = rules_of(&network.exec(&node.name, save, None).expect("a dump"));
+            let ours = rules_of(&export_saved_rules(&cluster, &node.name, family).expect("rules"));
+            assert!(real.len() > 40, "{} rules", real.len());
+            let differing = real.iter().zip(&ours).find(|(real, ours)| real != ours);
+            assert_eq!((differing, real.len()), (None, ours.len()), "{}, IPv{family}: real, ours", node.name);
+        }
     }
 }

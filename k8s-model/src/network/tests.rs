@@ -194,7 +194,6 @@ fn every_line_of_a_plan_is_a_command() {
 }
 
 #[test]
-#[ignore = "until devices can be joined"]
 fn the_plan_builds_a_network() {
     let (_, plan) = planned_with(CLIENT, |_| {});
     let mut network = Network::new(1, stack::TraceMode::default());

@@ -150,6 +150,7 @@ fn add_address(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, new: &NewAddr, prov:
         scope: new.scope.unwrap_or_else(|| scope_of(new.address)),
         secondary: false,
         broadcast: new.broadcast.map(IpAddr::V4),
+        nodad: new.nodad,
         prov,
     };
     crate::dev::addr::add(ns, cx, dev, addr).map_err(|errno| match (errno, new.address) {

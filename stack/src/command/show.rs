@@ -134,6 +134,9 @@ fn address(out: &mut String, device: &Device, addr: &IfAddr) {
     if addr.secondary {
         out.push_str(" secondary");
     }
+    if addr.nodad {
+        out.push_str(" nodad");
+    }
     out.push(' ');
     if addr.address.is_ipv4() {
         out.push_str(&device.name);

@@ -240,6 +240,9 @@ fn add_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mut address: IfAddr) -> R
     device.addrs.insert(at, address.clone());
     if device.up {
         start_v6(ns, cx, dev, &address);
+    } else if address.nodad {
+        // Ours at once, even while the device is down.
+        dad_completed(ns, cx, dev, own);
     } else {
         neigh::set_tentative(ns, dev, own);
     }
@@ -261,7 +264,7 @@ fn start_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
         return neigh::set_tentative(ns, dev, own);
     }
     let accept = device.conf6.accept_dad.max(ns.sysctls.all6.accept_dad);
-    if accept == 0 || device.conf6.dad_transmits == 0 || matches!(device.kind, DeviceKind::Loopback) {
+    if address.nodad || accept == 0 || device.conf6.dad_transmits == 0 || matches!(device.kind, DeviceKind::Loopback) {
         dad_completed(ns, cx, dev, own);
     } else {
         neigh::start_dad(ns, cx, dev, own);
@@ -323,8 +326,16 @@ pub(crate) fn device_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     let prov = device.prov;
     if loopback && !device.addrs.iter().any(|addr| addr.address.is_ipv4()) {
         let own = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let address =
-            IfAddr { address: own, peer: own, prefix_len: 8, scope: scope::HOST, secondary: false, broadcast: None, prov };
+        let address = IfAddr {
+            address: own,
+            peer: own,
+            prefix_len: 8,
+            scope: scope::HOST,
+            secondary: false,
+            broadcast: None,
+            nodad: false,
+            prov,
+        };
         ns.devices.get_mut(dev).addrs.insert(0, address);
     }
     for address in ns.devices.get(dev).addrs.clone() {
@@ -371,7 +382,16 @@ pub(crate) fn ipv6_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     if let Some((own, prefix_len)) = automatic {
         let address = IpAddr::V6(own);
         let known = ns.devices.get(dev).addrs.iter().any(|known| known.address == address);
-        let address = IfAddr { address, peer: address, prefix_len, scope: scope::LINK, secondary: false, broadcast: None, prov };
+        let address = IfAddr {
+            address,
+            peer: address,
+            prefix_len,
+            scope: scope::LINK,
+            secondary: false,
+            broadcast: None,
+            nodad: false,
+            prov,
+        };
         if !known {
             // Nothing that an automatic address could fail with can have happened: it is new, and IPv6 is on.
             let _ = add_v6(ns, cx, dev, address);

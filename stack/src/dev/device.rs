@@ -46,6 +46,8 @@ pub struct IfAddr {
     pub secondary: bool,
     /// Broadcast address, if set.
     pub broadcast: Option<IpAddr>,
+    /// `IFA_F_NODAD`: taken to be nobody else's without asking. IPv6 only.
+    pub nodad: bool,
     /// Who set it.
     pub prov: ProvId,
 }

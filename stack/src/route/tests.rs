@@ -74,6 +74,7 @@ impl Lab {
             scope: 0,
             secondary: false,
             broadcast: None,
+            nodad: false,
             prov: ProvId(0),
         };
         self.run(|ns, cx| addr::add(ns, cx, dev, address)).expect("the address can be added");

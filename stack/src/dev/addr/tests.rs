@@ -99,3 +99,28 @@ fn an_ipv6_address_is_ours_after_a_second_without_objection() {
     lab.run(|ns, cx| neigh::on_timer(ns, cx, dev, own));
     assert!(is_local(lab.sim.node(lab.ns), own));
 }
+
+#[test]
+fn an_ipv6_address_with_nodad_is_ours_at_once_even_on_a_device_that_is_down() {
+    let mut lab = Lab::new();
+    let dev = lab.dev("e0");
+    lab.run(|ns, _| ns.devices.get_mut(dev).conf6.accept_dad = 1);
+    let own: IpAddr = "2001:db8::1".parse().expect("an address");
+    let address = IfAddr {
+        address: own,
+        peer: own,
+        prefix_len: 64,
+        scope: 0,
+        secondary: false,
+        broadcast: None,
+        nodad: true,
+        prov: ProvId(0),
+    };
+    lab.down("e0");
+    lab.run(|ns, cx| add(ns, cx, dev, address)).expect("the address can be added");
+    assert!(is_local(lab.sim.node(lab.ns), own));
+    assert!(!lab.show(Family::V6, None).contains("2001:db8::/64"), "its prefix has to wait for the device");
+    lab.up("e0");
+    assert!(is_local(lab.sim.node(lab.ns), own));
+    assert!(lab.show(Family::V6, None).contains("2001:db8::/64 dev e0"));
+}
