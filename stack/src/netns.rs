@@ -135,14 +135,17 @@ impl Node for Netns {
         if self.timers.next_at().is_some_and(|at| at <= cx.now()) {
             return self.run_timers(cx);
         }
-        if let Some((dev, mut skb)) = self.backlog.pop_front() {
-            skb.dev = dev;
-            skb.iif = dev;
-            let frame = cx.snap(skb.packet.bytes());
-            cx.record(skb.id(), Record::Receive { dev, frame });
-            dev::netif_receive(self, cx, skb);
-        } else {
-            self.run_timers(cx);
+        let Some((dev, mut skb)) = self.backlog.pop_front() else {
+            // The timer that asked for it was cancelled: the next one is armed.
+            return self.run_timers(cx);
+        };
+        skb.dev = dev;
+        skb.iif = dev;
+        let frame = cx.snap(skb.packet.bytes());
+        cx.record(skb.id(), Record::Receive { dev, frame });
+        dev::netif_receive(self, cx, skb);
+        if let Some(at) = self.timers.next_at() {
+            cx.wake_at(at);
         }
     }
 
@@ -156,3 +159,6 @@ impl Node for Netns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -458,3 +458,6 @@ fn address(ip: &[u8], family: Family, at4: usize, at6: usize) -> IpAddr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

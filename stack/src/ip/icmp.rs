@@ -359,8 +359,8 @@ pub(crate) fn route_error(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Ro
             }
             let code = match route.kind {
                 RouteKind::Prohibit => V4_ADMIN_PROHIBITED,
-                // A policy rule that says `unreachable` found no table: the network is.
-                RouteKind::Unreachable if route.table != 0 => V4_HOST,
+                // That of a route. A policy rule that says `unreachable` is answered like no route: the network is.
+                RouteKind::Unreachable => V4_HOST,
                 _ => V4_NET,
             };
             icmp_send(ns, cx, skb, V4_DEST_UNREACH, code, 0);
