@@ -245,7 +245,8 @@ impl Udp<'_> {
         let mut frame = Vec::new();
         match (self.src.parse().unwrap(), self.dst.parse().unwrap()) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let mut header = etherparse::Ipv4Header::new(0, self.ttl, etherparse::IpNumber::UDP, src.octets(), dst.octets()).unwrap();
+                let mut header =
+                    etherparse::Ipv4Header::new(0, self.ttl, etherparse::IpNumber::UDP, src.octets(), dst.octets()).unwrap();
                 header.dont_fragment = self.df;
                 let ip = eth.ip(etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default()));
                 ip.udp(1111, 2222).write(&mut frame, &payload).unwrap();
