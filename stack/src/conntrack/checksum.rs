@@ -10,6 +10,8 @@ pub(crate) fn is_right(skb: &Skb) -> bool {
     let Some(l4) = payload(skb) else { return true };
     let pseudo = match skb.l4proto {
         proto::ICMP => false,
+        // UDP without a checksum.
+        proto::UDP if l4.len() >= 8 && l4[6..8] == [0, 0] => return true,
         proto::TCP | proto::UDP | proto::ICMPV6 => true,
         proto::SCTP => return sctp(l4) == l4.get(8..12).map(|field| [field[0], field[1], field[2], field[3]]),
         _ => return true,

@@ -363,6 +363,17 @@ pub(crate) fn attach(new: &mut Skb, about: &Skb) {
     }
 }
 
+/// `nf_ct_set_closing`: REJECT answered with a reset: the connection is over, although its packets may say otherwise.
+pub(crate) fn set_closing(ns: &mut Netns, cx: &Cx<'_>, about: Ct) {
+    let Ct::Entry(id, _) = about else { return };
+    let Some(conn) = ns.conntrack.table.get_mut(id).filter(|conn| conn.has(status::CONFIRMED)) else { return };
+    let Track::Tcp(track) = &mut conn.track else { return };
+    let old = std::mem::replace(&mut track.state, tcp::TcpState::Close);
+    if old != tcp::TcpState::Close {
+        conn.refresh(cx.now(), ns.sysctls.ct.tcp_timeout_close);
+    }
+}
+
 /// The state of a connection's protocol as a number, to see whether it changed.
 fn state_code(conn: &Conn) -> u8 {
     match &conn.track {

@@ -70,6 +70,8 @@ pub(super) fn quoted(skb: &mut Skb, target: &Tuple, manip: Manip) {
         Manip::Src => (inner.tuple.src, target.src, target.sport),
         Manip::Dst => (inner.tuple.dst, target.dst, target.dport),
     };
+    // The id of an echo is the same in both directions, and changes with either end.
+    let port = if inner.tuple.is_icmp() { target.sport } else { port };
     let at = match (family, manip) {
         (Family::V4, Manip::Src) => 12,
         (Family::V4, Manip::Dst) => 16,

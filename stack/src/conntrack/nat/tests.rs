@@ -163,6 +163,28 @@ fn the_id_of_an_echo_changes_where_it_is_taken() {
 }
 
 #[test]
+fn an_error_about_an_echo_shows_the_id_that_was_sent() {
+    let mut router = Router::new();
+    let rules = [Rule(Hook::PreRouting, to("10.0.2.2")), Rule(Hook::PostRouting, to("10.0.2.1"))];
+    router.forward(&echo("10.0.1.2", "10.0.2.2", 8, 7), &rules[1..]).expect("the id is taken from here on");
+    let sent = echo("10.0.1.3", "10.96.0.10", 8, 7);
+    let there = router.forward(&sent, &rules).expect("it passes");
+    assert_ne!(tuple(&there.ip).sport, 7);
+    let got = router.forward(&error("10.0.2.77", "10.0.2.1", 11, 0, &there.ip), &[]).expect("it passes");
+    assert_eq!(got.ip[28..], sent);
+}
+
+#[test]
+fn a_datagram_without_checksum_stays_without() {
+    let mut router = Router::new();
+    let mut sent = udp("10.0.1.2", 1000, "10.96.0.10", 53);
+    sent[26..28].fill(0);
+    let there = router.forward(&sent, &[Rule(Hook::PreRouting, to_port("10.0.2.2", 9))]).expect("it passes");
+    assert_eq!((there.ip[26], there.ip[27], ends(&there.ip)), (0, 0, "10.0.1.2:1000 > 10.0.2.2:9".into()));
+    assert_eq!(router.lines().len(), 1);
+}
+
+#[test]
 fn random_ports_are_drawn_and_recorded() {
     let mut router = Router::new();
     let rule = [Rule(Hook::PostRouting, NatRange { random: true, ..to("10.0.2.1") })];

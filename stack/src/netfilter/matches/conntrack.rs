@@ -271,7 +271,8 @@ impl Conntrack {
             }
         }
         self.expire.is_none_or(|((lo, hi), not)| {
-            let left = view.timeout;
+            // The time of an unconfirmed one has not begun to run; the kernel sees none left.
+            let left = if view.confirmed { view.timeout } else { 0 };
             (u64::from(lo) <= left && left <= u64::from(hi)) != not
         })
     }

@@ -201,6 +201,7 @@ fn send_reset(act: &mut Act<'_, '_>) {
     skb.pkt_type = PktType::Outgoing;
     skb.route = Some(route);
     conntrack::attach(&mut skb, act.skb);
+    conntrack::set_closing(act.ns, act.cx, act.skb.ct);
     // What befalls the RST is in its own records; our packet is dropped anyway.
     let _ = output::ip_local_out(act.ns, act.cx, skb);
 }
