@@ -12,7 +12,7 @@
 mod style;
 mod wrap;
 
-use crate::trace::{Conversation, End, Exchange, PacketTrace, PlaceKind, Step};
+use crate::trace::{Conversation, End, Exchange, Origin, PacketTrace, PlaceKind, Step};
 
 use style::Style;
 
@@ -147,16 +147,30 @@ impl Printer<'_> {
         self.wrapped(0, &label, label.len(), &format!("{}  ({})", packet.summary, time(packet.born_ns)), Style::bold);
         let mut place = "";
         let mut last_stage = String::new();
-        for step in &packet.steps {
+        let mut told: Option<&Origin> = None;
+        let fold = if self.options.full { Vec::new() } else { idle_rules(&packet.steps) };
+        let mut idle: Vec<&Step> = Vec::new();
+        for (at, step) in packet.steps.iter().enumerate() {
+            if fold.get(at).copied().unwrap_or(false) {
+                if idle.last().is_some_and(|last| (last.stage, &last.namespace) != (step.stage, &step.namespace)) {
+                    self.idle(&mut idle, &mut last_stage);
+                }
+                idle.push(step);
+                continue;
+            }
+            self.idle(&mut idle, &mut last_stage);
             if step.namespace != place {
                 place = &step.namespace;
+                told = None;
                 last_stage.clear();
                 let kind = self.exchange.places.get(place).copied().unwrap_or(PlaceKind::Namespace);
                 let header = if kind.word() == place { place.to_owned() } else { format!("{} {place}", kind.word()) };
                 self.line(PLACE_INDENT, "", &header, Style::place);
             }
             self.step(step, &mut last_stage);
+            self.origin(step, &mut told);
         }
+        self.idle(&mut idle, &mut last_stage);
         match &packet.end {
             End::LostOnWire { event, .. } => self.line(STEP_INDENT, "wire", event, Style::bad),
             End::Open { .. } => self.line(STEP_INDENT, "...", "the trace ends here: it still waits, or is under way", Style::dim),
@@ -207,15 +221,45 @@ impl Printer<'_> {
         // The rule that decided keeps its column although the label is empty.
         let column = STEP_INDENT + STAGE.max(label.len() + 1);
         self.wrapped(STEP_INDENT, &label, column, &text, paint);
-        if let Some(origin) = &step.provenance
-            && (step.rule.as_ref().is_some_and(|rule| rule.verdict != "return") || step.action == "route")
-            && let Some(object) = &origin.object
-        {
-            let field = origin.field.as_ref().map(|field| format!(" {field}")).unwrap_or_default();
-            let place = origin.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-            let text = format!("^ {} for {object}{field}{place}", origin.generator);
-            self.wrapped(STEP_INDENT, "", column + 2, &text, Style::dim);
+    }
+
+    /// Who made the rule or route, unless that was just said.
+    fn origin<'a>(&mut self, step: &'a Step, told: &mut Option<&'a Origin>) {
+        let Some(origin) = &step.provenance else { return };
+        let worth_saying = step.rule.as_ref().is_some_and(|rule| rule.verdict != "return") || step.action == "route";
+        let Some(object) = &origin.object else { return };
+        if !worth_saying || *told == Some(origin) {
+            return;
         }
+        *told = Some(origin);
+        let field = origin.field.as_ref().map(|field| format!(" {field}")).unwrap_or_default();
+        let place = origin.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let text = format!("^ {} for {object}{field}{place}", origin.generator);
+        self.wrapped(STEP_INDENT, "", STEP_INDENT + STAGE + 2, &text, Style::dim);
+    }
+
+    /// Rules that only led into chains where nothing matched, in one line.
+    fn idle(&mut self, steps: &mut Vec<&Step>, last_stage: &mut String) {
+        let Some(first) = steps.first() else { return };
+        let stage = first.stage.to_uppercase();
+        let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
+        for rule in steps.iter().filter_map(|step| step.rule.as_ref()) {
+            if tables.last().is_none_or(|(table, _)| *table != rule.table) {
+                tables.push((&rule.table, Vec::new()));
+            }
+            if let (Some((_, chains)), Some(target)) = (tables.last_mut(), &rule.target) {
+                chains.push(target);
+            }
+        }
+        let told: Vec<String> = tables
+            .iter()
+            .map(|(table, chains)| if chains.is_empty() { (*table).to_owned() } else { format!("{table} ({})", chains.join(", ")) })
+            .collect();
+        let label = if *last_stage == stage { String::new() } else { stage.clone() };
+        *last_stage = stage;
+        let text = format!("no rule of {} decides; policy ACCEPT", told.join(", "));
+        self.wrapped(STEP_INDENT, &label, STEP_INDENT + STAGE.max(label.len() + 1), &text, Style::dim);
+        steps.clear();
     }
 
     fn conntrack(&self, step: &Step) -> String {
@@ -272,6 +316,38 @@ impl Printer<'_> {
             self.line(2, &format!("{:<9}", packet.id), &format!("{}  (by {})", packet.summary, packet.born_in), Style::plain);
         }
     }
+}
+
+/// Which steps belong to the walk of a table that ends with its policy ACCEPT, and in which no rule did anything but jump into
+/// chains and come back.
+fn idle_rules(steps: &[Step]) -> Vec<bool> {
+    let mut idle = vec![false; steps.len()];
+    let mut begin = 0;
+    while begin < steps.len() {
+        let Some(first) = steps[begin].rule.as_ref() else {
+            begin += 1;
+            continue;
+        };
+        let walk = steps[begin..].iter().take_while(|step| {
+            step.stage == steps[begin].stage
+                && step.namespace == steps[begin].namespace
+                && step.rule.as_ref().map_or(matches!(step.action, "choice" | "mark"), |rule| rule.table == first.table)
+        });
+        let end = begin + walk.count();
+        let quiet = |step: &Step| {
+            let Some(rule) = &step.rule else { return false };
+            match rule.verdict {
+                "jump" | "return" => true,
+                "accept" => rule.number.is_none(),
+                _ => false,
+            }
+        };
+        if steps[begin..end].iter().all(quiet) {
+            idle[begin..end].fill(true);
+        }
+        begin = end;
+    }
+    idle
 }
 
 fn policy(verdict: &str) -> &str {

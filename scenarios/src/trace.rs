@@ -438,7 +438,7 @@ impl<'a> Builder<'a> {
                 }
                 if let Some(end) = steps::end_of(self.network, stamped, self.seq) {
                     packet.end = end;
-                } else if matches!(packet.end, End::Open { .. }) || !matches!(stamped.record, Record::Conntrack { .. }) {
+                } else if matches!(stamped.record, Record::Receive { .. } | Record::Originate { .. } | Record::Resume { .. }) {
                     packet.end = End::Open { namespace: step.namespace.clone() };
                 }
                 packet.steps.push(step);
@@ -518,11 +518,13 @@ impl<'a> Builder<'a> {
         let mut by_flow: BTreeMap<(NodeId, String), usize> = BTreeMap::new();
         let mut found: Vec<(Conversation, NodeId)> = Vec::new();
         for (at, (_, parent, why, node)) in self.origins.iter().enumerate() {
-            if matches!(*why, cause::ARP | cause::NDP) {
-                continue;
-            }
             let state = &self.states[at];
             let parent_at = parent.and_then(|parent| self.index.get(&parent).copied());
+            // Neighbours are asked for a packet's sake, but say nothing to the one whom it is for; nor do copies of the question.
+            let copied = self.packets[at].id.contains('.');
+            if matches!(*why, cause::ARP | cause::NDP) || (copied && parent_at.is_some_and(|parent| of_packet[parent].is_none())) {
+                continue;
+            }
             let flow = state.born_flow.clone().map(|flow| (*node, flow));
             let group = parent_at
                 .and_then(|parent| of_packet[parent])
