@@ -36,7 +36,6 @@ errnos! {
     Acces = 13, "EACCES", "Permission denied";
     Busy = 16, "EBUSY", "Device or resource busy";
     Exist = 17, "EEXIST", "File exists";
-    XDev = 18, "EXDEV", "Invalid cross-device link";
     NoDev = 19, "ENODEV", "No such device";
     Inval = 22, "EINVAL", "Invalid argument";
     Range = 34, "ERANGE", "Numerical result out of range";

@@ -304,7 +304,10 @@ fn neighbour(ns: &mut Netns, cx: &mut Cx<'_>, command: &NeighCommand) -> Done {
             }
             Ok(String::new())
         }
-        NeighCommand::Show(select) => show::neighbours(ns, select),
+        NeighCommand::Show(select) => {
+            ns.neighbours.tick(cx.now());
+            show::neighbours(ns, select)
+        }
     }
 }
 

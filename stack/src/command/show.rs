@@ -3,24 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
 
 use super::addr::AddrSelect;
 use super::apply::{Done, device, failed, rtnetlink, selected};
-use super::neigh::{NeighSelect, state_name};
-use super::route::{
-    RouteGet, RouteSelect, TableSelect, Within, destination, kind_name, preference_name, protocol_name, scope_name, table_name,
-};
-use super::rule::{Action, selectors};
+use super::neigh::NeighSelect;
+use super::route::{RouteGet, RouteSelect, TableSelect, Within, scope_name};
 use crate::Cx;
 use crate::addr::{Family, Mac};
 use crate::dev::device::{DevId, Device, IfAddr};
-use crate::errno::Errno;
+use crate::neigh;
 use crate::netns::Netns;
-use crate::route::{Flow, RouteSpec, SpecKind, route_input, route_output};
-use crate::trace::RouteKind;
+use crate::route::show::{GetArgs, Select};
+use crate::route::{self, RouteSpec, SpecKind};
+use crate::view::proto;
 
 /// The other end of a veth, for a listing.
 #[derive(Clone, Debug)]
@@ -149,12 +145,13 @@ pub(crate) fn routes(ns: &Netns, select: &RouteSelect) -> Done {
     if let Some(name) = &select.dev {
         device(ns, name)?;
     }
-    let mut out = String::new();
-    for (spec, _) in ns.routes.get(select.family).routes().iter().filter(|(spec, _)| route_is_selected(ns, select, spec)) {
-        out.push_str(&route_line(ns, select, spec));
-        out.push('\n');
-    }
-    Ok(out)
+    let table = match select.table {
+        TableSelect::Main => None,
+        TableSelect::One(table) => Some(table),
+        TableSelect::All => Some(0),
+    };
+    let named = Select { table, dev: select.dev.is_some(), protocol: select.protocol.is_some() };
+    Ok(route::show::routes_where(ns, select.family, named, |spec| route_is_selected(ns, select, spec)))
 }
 
 /// The table that a route is in.
@@ -183,218 +180,32 @@ pub(crate) fn route_is_selected(ns: &Netns, select: &RouteSelect, spec: &RouteSp
     in_table && on_dev && within && select.protocol.is_none_or(|asked| asked == spec.protocol.unwrap_or(3))
 }
 
-/// `print_route`.
-fn route_line(ns: &Netns, select: &RouteSelect, spec: &RouteSpec) -> String {
-    let mut line = String::new();
-    if spec.kind != SpecKind::Unicast {
-        let _ = write!(line, "{} ", kind_name(spec.kind));
-    }
-    let _ = write!(line, "{} ", destination(&spec.dst));
-    if spec.tos != 0 {
-        let _ = write!(line, "tos {:#04x} ", spec.tos);
-    }
-    let family = Family::of(spec.dst.addr());
-    let hop_words = |line: &mut String, hop: &crate::route::Nexthop| {
-        if let Some(via) = hop.via {
-            let other = match Family::of(via) {
-                same if same == family => "",
-                Family::V4 => "inet ",
-                Family::V6 => "inet6 ",
-            };
-            let _ = write!(line, "via {other}{via} ");
-        }
-        if let (Some(dev), None) = (hop.dev, select.dev.as_ref()) {
-            let _ = write!(line, "dev {} ", ns.devices.get(dev).name);
-        }
-    };
-    if let [hop] = spec.nexthops.as_slice() {
-        hop_words(&mut line, hop);
-    }
-    let table = table_of(spec);
-    if !matches!(select.table, TableSelect::One(_)) && table != 254 {
-        let _ = write!(line, "table {} ", table_name(table));
-    }
-    let protocol = spec.protocol.unwrap_or(3);
-    if protocol != 3 && select.protocol.is_none() {
-        let _ = write!(line, "proto {} ", protocol_name(protocol));
-    }
-    if family == Family::V4 {
-        let linked = spec.nexthops.iter().all(|hop| hop.via.is_none()) && !spec.nexthops.is_empty();
-        let default = match spec.kind {
-            SpecKind::Local => 254,
-            SpecKind::Unicast | SpecKind::Broadcast | SpecKind::Multicast | SpecKind::Anycast if linked => 253,
-            _ => 0,
-        };
-        let scope = spec.scope.unwrap_or(default);
-        if scope != 0 {
-            let _ = write!(line, "scope {} ", scope_name(scope));
-        }
-    }
-    if let Some(src) = spec.src {
-        let _ = write!(line, "src {src} ");
-    }
-    match (family, spec.metric) {
-        (Family::V4, Some(metric)) if metric != 0 => {
-            let _ = write!(line, "metric {metric} ");
-        }
-        (Family::V6, metric) => {
-            let _ = write!(line, "metric {} ", metric.unwrap_or(1024));
-        }
-        _ => {}
-    }
-    if spec.nexthops.len() == 1 && spec.nexthops[0].onlink {
-        line.push_str("onlink ");
-    }
-    if let Some(mtu) = spec.mtu {
-        let _ = write!(line, "mtu {}{mtu} ", if spec.mtu_lock { "lock " } else { "" });
-    }
-    if spec.nexthops.len() > 1 {
-        for hop in &spec.nexthops {
-            line.push_str("\n\tnexthop ");
-            hop_words(&mut line, hop);
-            let _ = write!(line, "weight {} ", hop.weight);
-            if hop.onlink {
-                line.push_str("onlink ");
-            }
-        }
-    }
-    if family == Family::V6 {
-        let _ = write!(line, "pref {}", preference_name(spec.pref));
-    }
-    line
-}
-
 /// `ip route get`.
 pub(crate) fn route_get(ns: &mut Netns, cx: &mut Cx<'_>, get: &RouteGet) -> Done {
-    let family = Family::of(get.dst);
-    let named = |ns: &Netns, name: &Option<String>| match name {
-        None => Ok(DevId::NONE),
-        Some(name) => device(ns, name),
-    };
-    let (iif, oif) = (named(ns, &get.iif)?, named(ns, &get.oif)?);
-    let flow = Flow {
-        family,
-        src: get.from.unwrap_or(family.unspecified()),
-        dst: get.dst,
-        iif,
-        oif,
+    let named = |name: &Option<String>| name.as_deref().map(|name| device(ns, name)).transpose();
+    let args = GetArgs {
+        from: get.from,
+        iif: named(&get.iif)?,
+        oif: named(&get.oif)?,
         mark: get.mark,
         tos: get.tos,
-        proto: get.ipproto.unwrap_or(17),
+        uid: get.uid,
+        ipproto: get.ipproto.unwrap_or(proto::UDP),
         sport: get.sport.unwrap_or(0),
         dport: get.dport.unwrap_or(0),
-        uid: get.uid.unwrap_or(0),
+        ..GetArgs::to(get.dst)
     };
-    let route = if iif == DevId::NONE { route_output(ns, cx, &flow) } else { route_input(ns, cx, &flow) };
-    let refused = match route.kind {
-        RouteKind::None if family == Family::V6 || iif == DevId::NONE => Some(Errno::NetUnreach),
-        RouteKind::None | RouteKind::Unreachable => Some(Errno::HostUnreach),
-        RouteKind::Prohibit => Some(Errno::Acces),
-        RouteKind::Blackhole => Some(Errno::Inval),
-        RouteKind::Local | RouteKind::Unicast | RouteKind::Broadcast | RouteKind::Multicast => None,
-    };
-    if let Some(errno) = refused {
-        return Err(rtnetlink(errno));
-    }
-    let mut line = String::new();
-    match route.kind {
-        RouteKind::Local => line.push_str("local "),
-        RouteKind::Broadcast => line.push_str("broadcast "),
-        RouteKind::Multicast => line.push_str("multicast "),
-        _ => {}
-    }
-    let _ = write!(line, "{} ", get.dst);
-    match get.from {
-        Some(from) => {
-            let _ = write!(line, "from {from} ");
-        }
-        None if family == Family::V6 => line.push_str("from :: "),
-        None => {}
-    }
-    if let Some(via) = route.via {
-        let _ = write!(line, "via {via} ");
-    }
-    if route.dev == DevId::NONE {
-        return Err(failed(2, "RTNETLINK answers: No such device".to_owned()));
-    }
-    let _ = write!(line, "dev {} ", ns.devices.get(route.dev).name);
-    if route.table != 254 && route.table != 0 {
-        let _ = write!(line, "table {} ", table_name(route.table));
-    }
-    if let Some(src) = route.src.filter(|_| iif == DevId::NONE) {
-        let _ = write!(line, "src {src} ");
-    }
-    if get.mark != 0 {
-        let _ = write!(line, "mark {:#x} ", get.mark);
-    }
-    match family {
-        Family::V4 if iif == DevId::NONE => {
-            let _ = write!(line, "uid {} \n    cache ", flow.uid);
-        }
-        Family::V4 => {
-            let _ = write!(line, "\n    cache iif {} ", ns.devices.get(iif).name);
-        }
-        Family::V6 => {
-            let metric = route_metric(ns, &flow.dst, &route);
-            let _ = write!(line, "metric {metric} pref medium");
-        }
-    }
-    line.push('\n');
-    Ok(line)
-}
-
-/// The metric of the IPv6 route that was found.
-fn route_metric(ns: &Netns, dst: &IpAddr, found: &crate::route::Route) -> u32 {
-    let routes = ns.routes.v6.routes();
-    let same = |spec: &RouteSpec| {
-        let holds = IpNet::new(*dst, found.prefix_len).is_ok_and(|net| net.trunc() == spec.dst.trunc());
-        holds && table_of(spec) == found.table
-    };
-    routes.iter().find(|(spec, _)| same(spec)).map_or(1024, |(spec, _)| spec.metric.unwrap_or(1024))
+    route::show::get(ns, cx, Family::of(get.dst), &args).map_err(rtnetlink)
 }
 
 /// `ip rule show`.
 pub(crate) fn rules(ns: &Netns, family: Family, priority: Option<u32>) -> String {
-    let mut out = String::new();
-    for rule in ns.routes.get(family).rules() {
-        let number = rule.priority.unwrap_or(0);
-        if priority.is_some_and(|asked| asked != number) {
-            continue;
-        }
-        let from = rule.from.map_or("all".to_owned(), |from| destination(&from));
-        let _ = write!(out, "{number}:\t{}from {from}", if rule.not { "not " } else { "" });
-        let _ = selectors(&mut out, &rule);
-        let _ = writeln!(out, " {}", Action(rule.action, rule.suppress_prefixlength));
-    }
-    out
+    route::show::rules_where(ns, family, priority)
 }
 
 /// `ip neigh show`.
 pub(crate) fn neighbours(ns: &Netns, select: &NeighSelect) -> Done {
     let dev = select.dev.as_deref().map(|name| device(ns, name)).transpose()?;
-    let mut out = String::new();
-    for entry in ns.neighbours.list() {
-        let chosen = entry.proxy == select.proxy
-            && dev.is_none_or(|dev| dev == entry.dev)
-            && select.family.is_none_or(|family| Family::of(entry.address) == family);
-        if !chosen {
-            continue;
-        }
-        let _ = write!(out, "{} ", entry.address);
-        if dev.is_none() {
-            let _ = write!(out, "dev {} ", ns.devices.get(entry.dev).name);
-        }
-        if let Some(mac) = entry.mac {
-            let _ = write!(out, "lladdr {mac} ");
-        }
-        if entry.router {
-            out.push_str("router ");
-        }
-        if entry.proxy {
-            out.push_str("proxy \n");
-        } else {
-            let _ = writeln!(out, "{} ", state_name(entry.state).to_uppercase());
-        }
-    }
-    Ok(out)
+    let list = if select.proxy { neigh::show_proxies } else { neigh::show };
+    Ok(list(ns, select.family, dev))
 }

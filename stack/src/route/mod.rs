@@ -153,7 +153,8 @@ fn output_v4(ns: &mut Netns, cx: &mut Cx<'_>, flow: &Flow) -> Route {
         }
     }
     if dst.is_unspecified() {
-        let source = select(ns, flow.oif, scope::HOST).unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        let of_device = if flow.oif == DevId::NONE { given } else { select(ns, flow.oif, scope::HOST) };
+        let source = of_device.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
         return Route { src: Some(source), ..on_device(RouteKind::Local, LOOPBACK) };
     }
     let query = Query::new(flow, flow.oif);

@@ -6,87 +6,125 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::fib::{FibRoute, Hop, address_of, bits, mask, protocol, scope, table};
-use super::{Flow, Route, RouteKind, RuleAction, SpecKind, no_route, route_input, route_output, validate_source};
+use super::lookup::{Found, Query, fib_lookup};
+use super::select::on_subnet;
+use super::{Flow, Route, RouteKind, RouteSpec, RuleAction, SpecKind, no_route, route_input, route_output, validate_source};
 use crate::Cx;
 use crate::addr::Family;
 use crate::dev::device::DevId;
-use crate::drop_reason::DropReason;
 use crate::errno::Errno;
 use crate::netns::Netns;
+use crate::view::proto;
 
 /// `ip route show [table X]`: main where no table is named, all where it is 0 (`table all`).
 pub fn routes(ns: &Netns, family: Family, wanted: Option<u32>) -> String {
+    let select = Select { table: wanted, ..Select::default() };
+    routes_where(ns, family, select, |_| true)
+}
+
+/// What a listing leaves out because the question named it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Select {
+    /// `table`: none is main, 0 all; words `table X` stand in the lines of `all` only.
+    pub table: Option<u32>,
+    /// `dev` was named: its word is left out.
+    pub dev: bool,
+    /// `proto` was named: its word is left out.
+    pub protocol: bool,
+}
+
+/// [`routes`], those for which `keep` says so.
+pub fn routes_where(ns: &Netns, family: Family, select: Select, keep: impl Fn(&RouteSpec) -> bool) -> String {
     let rib = ns.routes.get(family);
-    let all = wanted == Some(0);
-    let wanted = wanted.unwrap_or(table::MAIN);
+    let all = select.table == Some(0);
+    let wanted = select.table.unwrap_or(table::MAIN);
     let mut text = String::new();
     for (id, table) in rib.tables().into_iter().filter(|&(id, _)| all || id == wanted) {
         for leaf in table.dump(family) {
-            for route in &leaf.routes {
-                let shown_table = (all && id != table::MAIN).then_some(id);
-                line(&mut text, ns, family, (leaf.prefix, leaf.len), route, shown_table);
+            for route in leaf.routes.iter().filter(|route| keep(&route.spec(family, leaf.prefix, leaf.len, id))) {
+                let shown = (all && id != table::MAIN).then_some(id);
+                Line { ns, family, select, shown }.write(&mut text, (leaf.prefix, leaf.len), route);
             }
         }
     }
     text
 }
 
-fn line(text: &mut String, ns: &Netns, family: Family, (prefix, len): (u128, u8), route: &FibRoute, shown: Option<u32>) {
-    if route.kind != SpecKind::Unicast {
-        let _ = write!(text, "{} ", kind_word(route.kind));
-    }
-    let dst = address_of(family, prefix);
-    let _ = match len {
-        0 => write!(text, "default "),
-        len if len == family.bits() => write!(text, "{dst} "),
-        len => write!(text, "{dst}/{len} "),
-    };
-    if route.tos != 0 {
-        let _ = write!(text, "tos {:#04x} ", route.tos);
-    }
-    let single = if let [hop] = &route.hops[..] { Some(hop) } else { None };
-    if let Some(hop) = single {
-        hop_words(text, ns, family, hop);
-    }
-    if let Some(id) = shown {
-        let _ = write!(text, "table {} ", table_name(id));
-    }
-    if route.protocol != protocol::BOOT {
-        let _ = write!(text, "proto {} ", protocol_name(route.protocol));
-    }
-    if route.scope != scope::UNIVERSE {
-        let _ = write!(text, "scope {} ", scope_name(route.scope));
-    }
-    if let Some(src) = route.src {
-        let _ = write!(text, "src {src} ");
-    }
-    if route.metric != 0 || family == Family::V6 {
-        let _ = write!(text, "metric {} ", route.metric);
-    }
-    if let Some(hop) = single {
-        flag_words(text, ns, hop);
-    }
-    mtu_words(text, route.mtu, route.mtu_lock);
-    if family == Family::V6 {
-        let _ = write!(text, "pref {}", pref_word(route.pref));
-    }
-    text.push('\n');
-    if single.is_none() {
-        for hop in &route.hops {
-            text.push_str("\tnexthop ");
-            hop_words(text, ns, family, hop);
-            let _ = write!(text, "weight {} ", hop.weight);
-            flag_words(text, ns, hop);
-            text.push('\n');
-        }
-    }
+/// One route's lines, and the context that they stand in.
+struct Line<'n> {
+    ns: &'n Netns,
+    family: Family,
+    select: Select,
+    /// The table, where its word is shown.
+    shown: Option<u32>,
 }
 
-fn hop_words(text: &mut String, ns: &Netns, family: Family, hop: &Hop) {
-    if let Some(via) = hop.via {
-        via_words(text, family, via);
+impl Line<'_> {
+    /// `print_route`.
+    fn write(&self, text: &mut String, (prefix, len): (u128, u8), route: &FibRoute) {
+        if route.kind != SpecKind::Unicast {
+            let _ = write!(text, "{} ", kind_word(route.kind));
+        }
+        let dst = address_of(self.family, prefix);
+        let _ = match len {
+            0 => write!(text, "default "),
+            len if len == self.family.bits() => write!(text, "{dst} "),
+            len => write!(text, "{dst}/{len} "),
+        };
+        if route.tos != 0 {
+            let _ = write!(text, "tos {:#04x} ", route.tos);
+        }
+        let single = if let [hop] = &route.hops[..] { Some(hop) } else { None };
+        if let Some(hop) = single {
+            self.hop_words(text, hop);
+        }
+        if let Some(id) = self.shown {
+            let _ = write!(text, "table {} ", table_name(id));
+        }
+        if route.protocol != protocol::BOOT && !self.select.protocol {
+            let _ = write!(text, "proto {} ", protocol_name(route.protocol));
+        }
+        if route.scope != scope::UNIVERSE {
+            let _ = write!(text, "scope {} ", scope_name(route.scope));
+        }
+        if let Some(src) = route.src {
+            let _ = write!(text, "src {src} ");
+        }
+        if route.metric != 0 || self.family == Family::V6 {
+            let _ = write!(text, "metric {} ", route.metric);
+        }
+        match single {
+            Some(hop) => flag_words(text, self.ns, hop),
+            // IPv4 has a word for the route as well.
+            None if self.family == Family::V4 && !route.hops.is_empty() && route.hops.iter().all(|hop| is_linkdown(self.ns, hop)) => {
+                text.push_str("linkdown ");
+            }
+            None => {}
+        }
+        mtu_words(text, route.mtu, route.mtu_lock);
+        if self.family == Family::V6 {
+            let _ = write!(text, "pref {}", pref_word(route.pref));
+        }
+        text.push('\n');
+        if single.is_none() {
+            for hop in &route.hops {
+                text.push_str("\tnexthop ");
+                self.hop_words(text, hop);
+                let _ = write!(text, "weight {} ", hop.weight);
+                flag_words(text, self.ns, hop);
+                text.push('\n');
+            }
+        }
     }
-    let _ = write!(text, "dev {} ", ns.devices.get(hop.dev).name);
+
+    fn hop_words(&self, text: &mut String, hop: &Hop) {
+        if let Some(via) = hop.via {
+            via_words(text, self.family, via);
+        }
+        if !self.select.dev {
+            let _ = write!(text, "dev {} ", self.ns.devices.get(hop.dev).name);
+        }
+    }
 }
 
 /// A gateway of the other family is named with it.
@@ -96,12 +134,15 @@ fn via_words(text: &mut String, family: Family, via: IpAddr) {
 }
 
 fn flag_words(text: &mut String, ns: &Netns, hop: &Hop) {
-    let down = hop.dead || (!ns.devices.get(hop.dev).carrier && hop.scope != scope::NOWHERE);
-    for (word, set) in [("dead ", hop.dead), ("onlink ", hop.onlink), ("linkdown ", down)] {
+    for (word, set) in [("dead ", hop.dead), ("onlink ", hop.onlink), ("linkdown ", is_linkdown(ns, hop))] {
         if set {
             text.push_str(word);
         }
     }
+}
+
+fn is_linkdown(ns: &Netns, hop: &Hop) -> bool {
+    hop.dead || (!ns.devices.get(hop.dev).carrier && hop.scope != scope::NOWHERE)
 }
 
 fn mtu_words(text: &mut String, mtu: u32, lock: bool) {
@@ -127,7 +168,7 @@ pub struct GetArgs {
     pub tos: u8,
     /// `uid`.
     pub uid: Option<u32>,
-    /// `ipproto`.
+    /// `ipproto`; UDP where none is named.
     pub ipproto: u8,
     /// `sport`.
     pub sport: u16,
@@ -138,14 +179,14 @@ pub struct GetArgs {
 impl GetArgs {
     /// Asks for a destination and nothing else.
     pub fn to(dst: IpAddr) -> GetArgs {
-        GetArgs { dst, from: None, iif: None, oif: None, mark: 0, tos: 0, uid: None, ipproto: 0, sport: 0, dport: 0 }
+        GetArgs { dst, from: None, iif: None, oif: None, mark: 0, tos: 0, uid: None, ipproto: proto::UDP, sport: 0, dport: 0 }
     }
 }
 
 /// `ip route get`. A multipath route draws the leg of the flow that is asked for, as a packet of it would.
 ///
 /// # Errors
-/// What the kernel answers: `NetUnreach`, `HostUnreach`, `Acces`, `Inval`, `XDev` (reverse path).
+/// What the kernel answers: `NetUnreach`, `HostUnreach`, `Acces`, `Inval` (also for a source that the reverse path filter drops).
 pub fn get(ns: &mut Netns, cx: &mut Cx<'_>, family: Family, args: &GetArgs) -> Result<String, Errno> {
     let of_family = |address: IpAddr| Family::of(address) == family;
     if !of_family(args.dst) || !args.from.is_none_or(of_family) {
@@ -188,11 +229,7 @@ fn come_in(ns: &mut Netns, cx: &mut Cx<'_>, flow: &Flow) -> Result<Route, Errno>
     if flow.family == Family::V6 {
         return Ok(route);
     }
-    match validate_source(ns, flow) {
-        Ok(()) => {}
-        Err(DropReason::IpRpfilter) => return Err(Errno::XDev),
-        Err(_) => return Err(Errno::Inval),
-    }
+    validate_source(ns, flow).map_err(|_| Errno::Inval)?;
     let forwards = ns.devices.get(flow.iif).conf4.forwarding;
     if route.kind == RouteKind::Unicast && !forwards { Ok(no_route(flow)) } else { Ok(route) }
 }
@@ -229,6 +266,7 @@ fn got_v4(ns: &Netns, args: &GetArgs, route: &Route) -> String {
     if args.iif.is_none() {
         let _ = write!(text, "uid {} ", args.uid.unwrap_or(0));
     }
+    let flags = if is_detour(ns, args, route) { "<redirect> " } else { flags };
     let _ = write!(text, "\n    cache {flags}");
     mtu_words(&mut text, route.mtu, route.mtu_lock);
     if let Some(iif) = args.iif {
@@ -236,6 +274,29 @@ fn got_v4(ns: &Netns, args: &GetArgs, route: &Route) -> String {
     }
     text.push('\n');
     text
+}
+
+/// `IPSKB_DOREDIRECT`: the packet would leave by the device that it came in through, and its sender, being on that link, could
+/// have sent it to the next hop itself.
+fn is_detour(ns: &Netns, args: &GetArgs, route: &Route) -> bool {
+    let (Some(iif), Some(from), RouteKind::Unicast) = (args.iif, args.from, route.kind) else { return false };
+    let device = ns.devices.get(iif);
+    let (all, own) = (&ns.sysctls.all4, &device.conf4);
+    let next_hop = route.via.unwrap_or(args.dst);
+    let one_subnet = || device.addrs.iter().any(|addr| on_subnet(addr, from) && on_subnet(addr, next_hop));
+    let on_link = || {
+        let back = Flow::to(from);
+        match fib_lookup(ns, &Query::new(&back, DevId::NONE)) {
+            Found::Hit(hit) => ns.routes.v4.table(hit.table).is_some_and(|table| {
+                table.at(hit.at).hops.get(usize::from(hit.at.hop)).is_some_and(|hop| hop.dev == iif && hop.scope >= scope::HOST)
+            }),
+            _ => false,
+        }
+    };
+    route.dev == iif
+        && (all.send_redirects || own.send_redirects)
+        && ((all.shared_media || own.shared_media) || one_subnet())
+        && on_link()
 }
 
 fn got_v6(ns: &Netns, args: &GetArgs, route: &Route) -> String {
@@ -288,10 +349,15 @@ fn entry<'n>(ns: &'n Netns, dst: IpAddr, route: &Route) -> Option<&'n FibRoute> 
 
 /// `ip rule`.
 pub fn rules(ns: &Netns, family: Family) -> String {
+    rules_where(ns, family, None)
+}
+
+/// `ip rule show [priority N]`.
+pub fn rules_where(ns: &Netns, family: Family, priority: Option<u32>) -> String {
     let mut text = String::new();
     let rules = ns.routes.get(family).rules();
     let there = |name: &str| if ns.devices.named(name).is_some() { "" } else { " [detached]" };
-    for rule in &rules {
+    for rule in rules.iter().filter(|rule| priority.is_none() || rule.priority == priority) {
         let _ = write!(text, "{}:\t", rule.priority.unwrap_or(0));
         if rule.not {
             text.push_str("not ");

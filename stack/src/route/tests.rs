@@ -288,6 +288,26 @@ fn routes_are_shown_as_iproute2_shows_them() {
 }
 
 #[test]
+fn routes_through_a_device_without_carrier_are_marked() {
+    let mut lab = recorded();
+    let e0 = lab.dev("e0");
+    lab.run(|ns, _| ns.devices.get_mut(e0).carrier = false);
+    let shown = lab.show(Family::V4, None);
+    for line in [
+        "default via 10.0.0.254 dev e0 linkdown \n",
+        "10.7.0.0/16 linkdown \n\tnexthop via 10.0.0.3 dev e0 weight 2 linkdown \n\tnexthop via 10.0.0.4 dev e0 weight 1 onlink linkdown \n",
+        "10.8.4.0/24 tos 0x10 via 10.0.0.3 dev e0 proto static src 10.0.0.2 linkdown mtu 1400 \n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+    assert!(lab.show(Family::V6, None).contains("2001:db8:1::/48 metric 1024 pref medium\n\tnexthop via 2001:db8::2 dev e0 weight 1 linkdown \n"));
+    assert!(!lab.show(Family::V4, Some(255)).contains("local 10.0.0.1 dev e0 proto kernel scope host src 10.0.0.1 linkdown"));
+    assert!(lab.get("10.0.0.9", |_| {}).starts_with("10.0.0.9 dev e0"), "and used nevertheless");
+    lab.run(|ns, _| ns.devices.get_mut(e0).conf4.ignore_routes_with_linkdown = true);
+    assert_eq!(lab.get("10.0.0.9", |_| {}), "ENETUNREACH");
+}
+
+#[test]
 fn rules_are_shown_as_iproute2_shows_them() {
     let mut lab = Lab::new();
     let net = |text: &str| Some(text.parse::<IpNet>().expect("a prefix"));
@@ -379,6 +399,15 @@ fn route_get_answers_as_the_kernel_did() {
         lab.get("10.0.0.1", in_from("10.0.0.9")),
         "local 10.0.0.1 from 10.0.0.9 dev lo table local \n    cache <local> iif e0 \n"
     );
+    lab.run(|ns, _| ns.devices.get_mut(e0).conf4.forwarding = true);
+    assert_eq!(
+        lab.get("8.8.8.8", in_from("10.0.0.9")),
+        "8.8.8.8 from 10.0.0.9 via 10.0.0.254 dev e0 \n    cache <redirect> iif e0 \n"
+    );
+    assert_eq!(lab.get("9.9.9.9", in_from("10.9.9.9")), "9.9.9.9 from 10.9.9.9 via 10.0.0.254 dev e0 \n    cache iif e0 \n");
+    lab.run(|ns, _| ns.sysctls.all4.rp_filter = 1);
+    assert_eq!(lab.get("8.8.8.8", |args| (args.iif, args.from) = (Some(DevId(2)), address("10.0.0.9"))), "EINVAL", "the wrong device");
+    assert_eq!(lab.get("0.0.0.0", plain), "local 0.0.0.0 dev lo src 127.0.0.1 uid 0 \n    cache <local> \n");
     assert_eq!(
         lab.get("8.8.8.8", |args| args.mark = 7),
         "8.8.8.8 via 10.0.0.254 dev e0 table 7 src 10.0.0.1 mark 7 uid 0 \n    cache \n"

@@ -168,6 +168,8 @@ pub(crate) fn route(
         RouteKind::Blackhole => return Err(Errno::Inval),
         RouteKind::Unreachable => return Err(Errno::HostUnreach),
         RouteKind::Prohibit => return Err(Errno::Acces),
+        // 127/8 does not leave the machine.
+        RouteKind::None if from.is_loopback() => return Err(Errno::Inval),
         RouteKind::None => return Err(Errno::NetUnreach),
     }
     if !from.is_unspecified() {
@@ -287,6 +289,7 @@ pub(crate) fn errno_of(reason: DropReason) -> Option<Errno> {
         DropReason::NetfilterDrop | DropReason::ConntrackDrop => Some(Errno::Perm),
         DropReason::PktTooBig => Some(Errno::MsgSize),
         DropReason::IpOutNoRoutes => Some(Errno::HostUnreach),
+        DropReason::IpInvalidSource => Some(Errno::Inval),
         _ => None,
     }
 }
