@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-
 use super::addr::AddrSelect;
 use super::apply::{Done, device, failed, rtnetlink, selected};
 use super::neigh::NeighSelect;

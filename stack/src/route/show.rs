@@ -96,7 +96,10 @@ impl Line<'_> {
         match single {
             Some(hop) => flag_words(text, self.ns, hop),
             // IPv4 has a word for the route as well.
-            None if self.family == Family::V4 && !route.hops.is_empty() && route.hops.iter().all(|hop| is_linkdown(self.ns, hop)) => {
+            None if self.family == Family::V4
+                && !route.hops.is_empty()
+                && route.hops.iter().all(|hop| is_linkdown(self.ns, hop)) =>
+            {
                 text.push_str("linkdown ");
             }
             None => {}

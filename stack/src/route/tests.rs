@@ -300,7 +300,10 @@ fn routes_through_a_device_without_carrier_are_marked() {
     ] {
         assert!(shown.contains(line), "{line}{shown}");
     }
-    assert!(lab.show(Family::V6, None).contains("2001:db8:1::/48 metric 1024 pref medium\n\tnexthop via 2001:db8::2 dev e0 weight 1 linkdown \n"));
+    assert!(
+        lab.show(Family::V6, None)
+            .contains("2001:db8:1::/48 metric 1024 pref medium\n\tnexthop via 2001:db8::2 dev e0 weight 1 linkdown \n")
+    );
     assert!(!lab.show(Family::V4, Some(255)).contains("local 10.0.0.1 dev e0 proto kernel scope host src 10.0.0.1 linkdown"));
     assert!(lab.get("10.0.0.9", |_| {}).starts_with("10.0.0.9 dev e0"), "and used nevertheless");
     lab.run(|ns, _| ns.devices.get_mut(e0).conf4.ignore_routes_with_linkdown = true);
@@ -406,7 +409,11 @@ fn route_get_answers_as_the_kernel_did() {
     );
     assert_eq!(lab.get("9.9.9.9", in_from("10.9.9.9")), "9.9.9.9 from 10.9.9.9 via 10.0.0.254 dev e0 \n    cache iif e0 \n");
     lab.run(|ns, _| ns.sysctls.all4.rp_filter = 1);
-    assert_eq!(lab.get("8.8.8.8", |args| (args.iif, args.from) = (Some(DevId(2)), address("10.0.0.9"))), "EINVAL", "the wrong device");
+    assert_eq!(
+        lab.get("8.8.8.8", |args| (args.iif, args.from) = (Some(DevId(2)), address("10.0.0.9"))),
+        "EINVAL",
+        "the wrong device"
+    );
     assert_eq!(lab.get("0.0.0.0", plain), "local 0.0.0.0 dev lo src 127.0.0.1 uid 0 \n    cache <local> \n");
     assert_eq!(
         lab.get("8.8.8.8", |args| args.mark = 7),
