@@ -235,8 +235,9 @@ pub(crate) fn ip_route_me_harder(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb)
             skb.dev = dev;
             Ok(())
         }
-        // 127/8 does not leave the machine: EINVAL, not an absent route.
-        RouteKind::None if src.is_loopback() => Err(DropReason::IpInvalidSource),
-        RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::None => Err(DropReason::IpOutNoRoutes),
+        // A loopback address leaves only where `route_localnet` lets it: the lookup itself refuses (EINVAL).
+        RouteKind::None if family == Family::V4 && src.is_loopback() => Err(DropReason::IpInvalidSource),
+        RouteKind::Blackhole => Err(DropReason::IpBlackhole),
+        RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::None => Err(DropReason::IpOutNoRoutes),
     }
 }

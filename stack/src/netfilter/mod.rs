@@ -13,6 +13,9 @@ mod ruleset;
 mod targets;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

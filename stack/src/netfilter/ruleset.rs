@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::hook::Hook;
+use super::index::{Index, Key};
 use super::matches::Match;
 use super::targets::Target;
 use super::{TableName, Variant};
@@ -246,6 +247,22 @@ impl Block {
     }
 }
 
+impl Block {
+    /// What the rule can be found by: one destination, one source, or one port.
+    pub(crate) fn key(&self, family: Family) -> Option<Key> {
+        let plain = |on: u16, not: u16| self.flags & (on | not) == on;
+        let host = 128 - family.bits();
+        if plain(flag::DST, flag::NOT_DST) && self.dst_shift == host {
+            return Some(Key::Dst(self.dst));
+        }
+        if plain(flag::SRC, flag::NOT_SRC) && self.src_shift == host {
+            return Some(Key::Src(self.src));
+        }
+        let port = plain(flag::PORTS, flag::NOT_DPORT) && self.dport.0 == self.dport.1 && self.flags & flag::NOT_PROTO == 0;
+        (port && self.proto != 0).then_some(Key::Dport(self.proto, self.dport.0))
+    }
+}
+
 /// `ACCEPT` or `DROP`, of a base chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Policy {
@@ -271,20 +288,23 @@ pub(crate) struct Chain {
     pub(crate) blocks: Vec<Block>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) prov: ProvId,
-    pub(crate) index: super::index::Index,
+    /// Built when the chain is installed; gone when it changes.
+    pub(crate) index: Option<Box<Index>>,
 }
 
 impl Chain {
     pub(crate) fn new(name: &str, policy: Option<Policy>, prov: ProvId) -> Chain {
-        Chain { name: name.into(), policy, blocks: Vec::new(), rules: Vec::new(), prov, index: super::index::Index::default() }
+        Chain { name: name.into(), policy, blocks: Vec::new(), rules: Vec::new(), prov, index: None }
     }
 
     pub(crate) fn insert(&mut self, at: usize, rule: Rule) {
+        self.index = None;
         self.blocks.insert(at, Block::of(&rule.base, &rule.matches));
         self.rules.insert(at, rule);
     }
 
     pub(crate) fn remove(&mut self, at: usize) {
+        self.index = None;
         self.blocks.remove(at);
         self.rules.remove(at);
     }
@@ -349,6 +369,16 @@ impl Table {
         self.by_name.insert(chain.name.clone(), slot);
         self.chains.push(Some(Arc::new(chain)));
         slot
+    }
+
+    /// Builds the index of each chain that changed.
+    pub(crate) fn build_indexes(&mut self) {
+        let family = self.family;
+        for chain in self.chains.iter_mut().flatten().filter(|chain| chain.index.is_none()) {
+            if let Some(index) = Index::of(&chain.blocks, family) {
+                Arc::make_mut(chain).index = Some(index);
+            }
+        }
     }
 
     /// Slots as `iptables-save` orders them: base chains by hook, then the others by name.

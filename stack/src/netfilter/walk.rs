@@ -99,20 +99,28 @@ impl<'r> Walk<'_, '_, 'r> {
 
     /// Goes to the next rule of this chain that matches; false at its end.
     fn next_match(&mut self, chain: &Chain, skb: &Skb) -> Result<bool, DropReason> {
-        loop {
-            let from = self.at as usize;
-            let found =
-                chain.blocks[from..].iter().map(|block| block.fits(&self.seen)).enumerate().find(|(_, fit)| *fit != Fit::No);
-            let Some((skipped, fit)) = found else {
-                self.at = chain.blocks.len() as u32;
-                return Ok(false);
-            };
-            self.at += skipped as u32;
-            if fit == Fit::Yes || self.extended(chain, skb)? {
+        let candidates = chain.index.as_ref().and_then(|index| index.candidates(&self.seen, self.at));
+        let Some(candidates) = candidates else { return self.next_of_all(chain, skb) };
+        for at in candidates {
+            let fit = chain.blocks[at as usize].fits(&self.seen);
+            self.at = at;
+            if fit == Fit::Yes || fit == Fit::SoFar && self.extended(chain, skb)? {
                 return Ok(true);
             }
-            self.at += 1;
         }
+        self.at = chain.blocks.len() as u32;
+        Ok(false)
+    }
+
+    fn next_of_all(&mut self, chain: &Chain, skb: &Skb) -> Result<bool, DropReason> {
+        while let Some(block) = chain.blocks.get(self.at as usize) {
+            match block.fits(&self.seen) {
+                Fit::Yes => return Ok(true),
+                Fit::SoFar if self.extended(chain, skb)? => return Ok(true),
+                Fit::SoFar | Fit::No => self.at += 1,
+            }
+        }
+        Ok(false)
     }
 
     /// What the block leaves open: interfaces, masks that are no prefixes, extended matches.

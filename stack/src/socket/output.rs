@@ -289,7 +289,7 @@ pub(crate) fn errno_of(reason: DropReason) -> Option<Errno> {
         DropReason::NetfilterDrop | DropReason::ConntrackDrop => Some(Errno::Perm),
         DropReason::PktTooBig => Some(Errno::MsgSize),
         DropReason::IpOutNoRoutes => Some(Errno::HostUnreach),
-        DropReason::IpInvalidSource => Some(Errno::Inval),
+        DropReason::IpInvalidSource | DropReason::IpBlackhole => Some(Errno::Inval),
         _ => None,
     }
 }

@@ -272,6 +272,7 @@ impl Draft {
             }
         }
         self.table.needs_conntrack = needs;
+        self.table.build_indexes();
         Ok(())
     }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use crate::addr::Family;
 use crate::command::Stdin;
-use crate::netfilter::{self, RestoreError, RestoreOptions, TableName, Variant};
+use crate::netfilter::{self, RestoreError, RestoreOptions, Variant};
 use crate::netns::Netns;
-use crate::provenance::ProvId;
 
 fn stdin(text: &str) -> Stdin {
     Stdin { text: text.into(), provs: Arc::new([]) }

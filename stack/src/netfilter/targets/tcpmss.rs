@@ -156,7 +156,7 @@ fn lower(skb: &mut Skb, at: usize, mss: u16) {
         return;
     }
     put16(skb.transport_mut(), at, mss);
-    if at % 2 == 0 {
+    if at.is_multiple_of(2) {
         skb.adjust_transport(&old.to_be_bytes(), &mss.to_be_bytes());
     } else {
         checksum_anew(skb);
