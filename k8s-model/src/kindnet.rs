@@ -8,6 +8,7 @@
 //! The order is that of plugins/main/ptp/ptp.go and of kindnetd's routes.go. IPv6 addresses are added with `nodad`: the
 //! network is built as it stands once duplicate address detection is over.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -25,7 +26,10 @@ pub fn host_device(pod: &ClusterPod) -> String {
 }
 
 /// An address of a pod, with the prefix and gateway that host-local hands out.
-fn lease(pod: &ClusterPod, node: &ClusterNode) -> Vec<(IpAddr, IpNet, IpAddr)> {
+///
+/// The gateway is the first address of the prefix. Another CNI may have given that one to a pod of a dump; then it is the
+/// first that no pod has.
+fn lease(pod: &ClusterPod, node: &ClusterNode, taken: &BTreeSet<IpAddr>) -> Vec<(IpAddr, IpNet, IpAddr)> {
     let mut leases = Vec::new();
     for family in [4, 6] {
         let Some(ip) = pod.ip(family) else { continue };
@@ -33,15 +37,17 @@ fn lease(pod: &ClusterPod, node: &ClusterNode) -> Vec<(IpAddr, IpNet, IpAddr)> {
         // A dump's pod outside of every podCIDR of its node: a prefix of its own size keeps it reachable.
         let cidr = covering.or_else(|| IpNet::new(ip, if family == 4 { 24 } else { 64 }).map(|cidr| cidr.trunc()).ok());
         if let Some(cidr) = cidr {
-            leases.push((ip, cidr, ipam::nth(cidr, 1)));
+            let mut candidates = (1..=taken.len() as u128 + 1).map(|n| ipam::nth(cidr, n));
+            let gateway = candidates.find(|ip| !taken.contains(ip)).unwrap_or_else(|| ipam::nth(cidr, 1));
+            leases.push((ip, cidr, gateway));
         }
     }
     leases
 }
 
-/// What ptp does in the pod's namespace.
-pub fn pod_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
-    let leases = lease(pod, node);
+/// What ptp does in the pod's namespace; `taken` are the addresses of all pods.
+pub fn pod_commands(pod: &ClusterPod, node: &ClusterNode, taken: &BTreeSet<IpAddr>) -> Vec<String> {
+    let leases = lease(pod, node, taken);
     let mut commands = vec!["ip link set lo up".to_owned(), format!("ip link set {POD_DEVICE} up")];
     for (ip, cidr, _) in &leases {
         commands.push(format!("ip addr add {ip}/{} dev {POD_DEVICE}{}", cidr.prefix_len(), nodad(*ip)));
@@ -60,10 +66,10 @@ pub fn pod_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
 }
 
 /// What ptp does on the node for a pod, once the pod's end is set up; before that it sets the node's end up.
-pub fn host_commands(pod: &ClusterPod, node: &ClusterNode) -> Vec<String> {
+pub fn host_commands(pod: &ClusterPod, node: &ClusterNode, taken: &BTreeSet<IpAddr>) -> Vec<String> {
     let device = host_device(pod);
     let mut commands = Vec::new();
-    for (ip, _, gateway) in lease(pod, node) {
+    for (ip, _, gateway) in lease(pod, node, taken) {
         let length = if ip.is_ipv4() { 32 } else { 128 };
         commands.push(format!("ip addr add {gateway}/{length} dev {device}{}", nodad(ip)));
         // ptp asks for scope host; IPv6 has no scopes.

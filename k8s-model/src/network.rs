@@ -8,7 +8,7 @@
 //!   kind-worker ------------------ eth0 --- portN --- underlay --+     a switch
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use stack::app::{Resolver, Server};
@@ -178,9 +178,10 @@ impl Planner<'_> {
             let names = own.map(|pod| (pod.meta.namespace.clone(), pod.meta.name.clone())).collect();
             self.plan.namespaces.last_mut().expect("the node's namespace has just been added").pods = names;
         }
+        let taken: BTreeSet<IpAddr> = cluster.pods.iter().filter(|pod| pod.has_netns()).flat_map(|pod| &pod.ips).copied().collect();
         for node in &cluster.nodes {
             for pod in pods_on(node).iter().filter(|pod| pod.has_netns()) {
-                self.pod(pod, node);
+                self.pod(pod, node, &taken);
             }
         }
         for node in &cluster.nodes {
@@ -310,7 +311,7 @@ impl Planner<'_> {
         }
     }
 
-    fn pod(&mut self, pod: &ClusterPod, node: &ClusterNode) {
+    fn pod(&mut self, pod: &ClusterPod, node: &ClusterNode, taken: &BTreeSet<IpAddr>) {
         let name = pod.meta.full_name();
         let prov = provenance::for_object("kindnet", format!("pod {name}"), "", &pod.meta.origin);
         self.namespace(&name, NsKind::Pod, pod.ips.clone(), prov.clone());
@@ -323,10 +324,10 @@ impl Planner<'_> {
             prov: prov.clone(),
         });
         self.run(&node.name, &prov, format!("ip link set {} up", kindnet::host_device(pod)));
-        for line in kindnet::pod_commands(pod, node) {
+        for line in kindnet::pod_commands(pod, node, taken) {
             self.run(&name, &prov, line);
         }
-        for line in kindnet::host_commands(pod, node) {
+        for line in kindnet::host_commands(pod, node, taken) {
             self.run(&node.name, &prov, line);
         }
     }

@@ -176,3 +176,15 @@ fn two_families_are_reached_alike() {
     let body = world.curl("external", "fc00:f853:ccd:e793::3", 30080);
     assert!(body.is_ok(), "a node port: {body:?}");
 }
+
+#[test]
+fn a_cluster_of_ipv6_alone_answers_by_name() {
+    let mut world = world(|config| {
+        let net = |text: &str| vec![text.parse().expect("a prefix")];
+        config.cluster_cidr = net("fd00:10:244::/56");
+        config.service_cluster_ip_range = net("fd00:10:96::/112");
+        config.node_network = net("fc00:f853:ccd:e793::/64");
+    });
+    let (body, pods) = (world.curl("default/client", "web", 80), world.web_pods());
+    assert!(body.as_ref().is_ok_and(|body| pods.contains(body)), "{body:?}, none of {pods:?}");
+}

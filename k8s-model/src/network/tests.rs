@@ -164,6 +164,15 @@ fn nodes_of_a_dump_elsewhere_get_a_network_of_their_own() {
 }
 
 #[test]
+fn a_dump_whose_pod_has_the_gateways_address_gets_another_gateway() {
+    let (_, plan) = planned_with(&format!("{}status: {{podIP: 10.244.1.1}}\n", CLIENT), |_| {});
+    let pod = lines(&plan, "default/client");
+    assert!(pod.contains(&"ip addr add 10.244.1.1/24 dev eth0"), "{pod:?}");
+    assert!(pod.contains(&"ip route add default via 10.244.1.2 dev eth0"), "{pod:?}");
+    plan.apply(&mut Network::new(1, stack::TraceMode::Off)).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn the_same_cluster_gives_the_same_plan() {
     let (_, one) = planned_with(CLIENT, |_| {});
     let (_, two) = planned_with(CLIENT, |_| {});
@@ -228,10 +237,8 @@ fn every_manifest_becomes_a_plan_or_an_error() {
                         dns::zones(&cluster).records.len(),
                         plan.assumptions.len()
                     );
-                    let mut provenances = Provenances::default();
-                    for one in &plan.commands {
-                        one.command(&mut provenances).unwrap_or_else(|error| panic!("`{}`: {error}", one.line));
-                    }
+                    let mut network = Network::new(1, stack::TraceMode::Off);
+                    plan.apply(&mut network).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
                 }
                 Err(errors) => {
                     refused += 1;
