@@ -132,6 +132,11 @@ fn a_destination_port_range_is_not_random() {
     let rule = [Rule(Hook::PreRouting, NatRange { ports: Some((7000, 7002)), ..to("10.0.2.2") })];
     let inside = router.forward(&udp("10.0.1.2", 1, "10.96.0.10", 7001), &rule).expect("it passes");
     assert_eq!(tuple(&inside.ip).dport, 7001, "a port within the range stays");
+    let outside = router.forward(&udp("10.0.1.2", 1, "10.96.0.10", 53), &rule).expect("it passes");
+    assert_eq!(tuple(&outside.ip).dport, 7000, "else it is the first free one");
+    let next = router.forward(&udp("10.0.1.2", 1, "10.96.0.10", 54), &rule).expect("it passes");
+    assert_eq!(tuple(&next.ip).dport, 7002, "7000 and 7001 have such a reply");
+    assert!(router.sim.choices().is_empty());
     let shifted = NatRange { ports: Some((7000, 7999)), base_port: Some(5000), ..to("10.0.2.2") };
     let moved = router.forward(&udp("10.0.1.2", 2, "10.96.0.10", 5123), &[Rule(Hook::PreRouting, shifted)]).expect("it passes");
     assert_eq!(tuple(&moved.ip).dport, 7123, "--to-destination A:7000-7999/5000");

@@ -205,7 +205,8 @@ pub(crate) fn jhash2(mut key: &[u32], initval: u32) -> u32 {
     (c ^ b).wrapping_sub(b.rotate_left(24))
 }
 
-/// `nf_nat_l4proto_unique_tuple`: searches for a free port (or ICMP id), from a random one on.
+/// `nf_nat_l4proto_unique_tuple`: searches for a free port (or ICMP id): of a source from a random one on, of a destination from
+/// the first of the range.
 fn search(conntrack: &mut Conntrack, cx: &mut Cx<'_>, ct: CtId, tuple: &mut Tuple, range: &NatRange, manip: Manip) {
     let icmp = tuple.is_icmp();
     // GRE's keys belong to the PPTP helper; other protocols have nothing to vary.
@@ -225,6 +226,7 @@ fn search(conntrack: &mut Conntrack, cx: &mut Cx<'_>, ct: CtId, tuple: &mut Tupl
     };
     let mut offset = match range.base_port {
         Some(base) => u32::from(old.wrapping_sub(base)) % size,
+        None if manip == Manip::Dst && !range.random && !range.random_fully => 0,
         None => draw(conntrack, cx, ct, size),
     };
     let now = cx.now();
