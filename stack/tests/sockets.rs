@@ -428,6 +428,11 @@ proptest! {
         let received = lab.net.netns(lab.server).apps.received();
         prop_assert_eq!(received.len(), 1);
         prop_assert!(received[0].data == sent, "{} of {} bytes", received[0].data.len(), sent.len());
+        // And the other way.
+        lab.serve("0.0.0.0", 80, L4::Tcp, site("/", &sent));
+        let app = lab.ask(Client { timeout: Some(SimTime::from_secs(600)), ..client("10.0.0.2", 80, get("/")) });
+        let AnswerResult::Http { body, .. } = lab.result(app) else { return Err(TestCaseError::fail("no HTTP answer")) };
+        prop_assert!(body == sent, "{} of {} bytes", body.len(), sent.len());
     }
 }
 
@@ -475,6 +480,21 @@ fn a_rule_on_the_way_out_is_eperm_for_a_datagram_and_silence_for_a_connection() 
 }
 
 #[test]
+fn a_datagram_whose_destination_a_rule_changed_leaves_by_the_source_of_the_first_lookup() {
+    // Case nat-output-dnat-loopback-source: 127.0.0.1 may not leave.
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 7, L4::Udp, Service::Echo);
+    lab.rules(lab.client, "*nat\n-A OUTPUT -p udp -m udp --dport 30000 -j DNAT --to-destination 10.0.0.2:7\nCOMMIT\n");
+    let app = lab.ask(client("127.0.0.1", 30_000, udp(true)));
+    assert_eq!(lab.result(app), AnswerResult::Error(Errno::Inval));
+    // A service address is answered as if it were the server's own.
+    lab.run(lab.client, "ip route add 10.96.0.0/16 via 10.0.0.2");
+    let app = lab.ask(client("10.96.0.1", 30_000, udp(true)));
+    let from: SocketAddr = "10.96.0.1:30000".parse().expect("an end");
+    assert_eq!(lab.result(app), AnswerResult::Reply { data: b"hello".to_vec(), from });
+}
+
+#[test]
 fn a_reject_is_the_errno_of_its_icmp_error() {
     // icmp-port-unreachable, icmp-host-prohibited and tcp-reset, as connect(2) reports them on 6.18.
     for (with, over_tcp, over_udp) in [
@@ -515,4 +535,125 @@ fn a_lost_segment_comes_again_with_the_first_as_its_parent() {
     let first = again[0].parent.and_then(|parent| tracer.lineage(parent)).expect("a first transmission");
     assert_eq!(first.cause, pktlab_stack::trace::cause::ORIGINAL);
     assert!(again.iter().all(|lineage| lineage.parent == again[0].parent));
+}
+
+#[test]
+fn a_connection_that_waits_is_reopened_by_a_later_syn_from_the_same_port() {
+    let mut lab = Lab::new(LinkConfig::default());
+    lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
+    // The server closes first, so that TIME-WAIT is on its side.
+    let close = vec![("Connection".to_owned(), "close".to_owned())];
+    let request = Request::Http { method: "GET".to_owned(), host: "web".to_owned(), path: "/".to_owned(), headers: close };
+    let options = SocketOptions { sport: Some(40_000), ..SocketOptions::default() };
+    let asked = Client { options, ..client("10.0.0.2", 80, request) };
+    for second in [0, 5] {
+        lab.net.sim.run_until(SimTime::from_secs(second));
+        let app = lab.ask(asked.clone());
+        lab.net.sim.run_until(SimTime::from_secs(second + 1));
+        let result = lab.net.netns(lab.client).apps.answer(app).and_then(|answer| answer.result.clone());
+        assert!(matches!(result, Some(AnswerResult::Http { status: 200, .. })), "{second} s: {result:?}");
+    }
+    let reopened = lab.states(lab.server).iter().filter(|change| change.ends_with("TIME-WAIT UNCONN")).count();
+    assert_eq!(reopened, 1);
+    assert_eq!(lab.net.sim.run(), Halt::Idle);
+    let left: Vec<&str> = lab.net.netns(lab.server).sockets.list().iter().map(|socket| socket.state).collect();
+    assert_eq!(left, ["LISTEN"], "a minute later nothing is left");
+}
+
+#[test]
+fn two_runs_with_one_seed_are_the_same() {
+    let run = || {
+        let mut lab = Lab::new(LinkConfig { delay: SimTime::from_millis(2), loss_ppm: 50_000, ..LinkConfig::default() });
+        lab.serve("0.0.0.0", 80, L4::Tcp, site("/", &[7; 30_000]));
+        let app = lab.ask(client("10.0.0.2", 80, get("/")));
+        lab.result(app);
+        let tracer = lab.net.sim.tracer();
+        let frames: Vec<(SimTime, Vec<u8>)> = tracer
+            .records()
+            .iter()
+            .filter_map(|stamped| match stamped.record {
+                Record::Transmit { frame, .. } => Some((stamped.time, tracer.bytes(frame).to_vec())),
+                _ => None,
+            })
+            .collect();
+        frames
+    };
+    assert_eq!(run(), run());
+}
+
+/// A TCP segment from the client, as bytes of a frame.
+fn frame(sport: u16, seq: u32, ack: u32, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut tcp = vec![0; 20];
+    tcp[..2].copy_from_slice(&sport.to_be_bytes());
+    tcp[2..4].copy_from_slice(&80u16.to_be_bytes());
+    tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+    tcp[8..12].copy_from_slice(&ack.to_be_bytes());
+    let padded = options.len().next_multiple_of(4);
+    tcp[12] = (((20 + padded) / 4) << 4) as u8;
+    tcp[13] = flags;
+    tcp[14..16].copy_from_slice(&1000u16.to_be_bytes());
+    tcp.extend_from_slice(options);
+    tcp.resize(20 + padded, 0);
+    tcp.extend_from_slice(payload);
+    let (src, dst) = (ip("10.0.0.1"), ip("10.0.0.2"));
+    let sum = pktlab_stack::view::transport_checksum(src, dst, 6, &tcp);
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&pktlab_stack::Mac::of_name("server/eth0").0);
+    bytes.extend_from_slice(&pktlab_stack::Mac::of_name("client/eth0").0);
+    bytes.extend_from_slice(&[8, 0, 0x45, 0]);
+    bytes.extend_from_slice(&((20 + tcp.len()) as u16).to_be_bytes());
+    bytes.extend_from_slice(&[0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let sum = pktlab_stack::view::ipv4_header_checksum(&bytes[14..34]);
+    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    bytes.extend_from_slice(&tcp);
+    bytes
+}
+
+type Segment = (bool, u32, u32, u8, Vec<u8>, Vec<u8>);
+
+fn segment() -> impl Strategy<Value = Segment> {
+    let near = || prop_oneof![0u32..20, Just(u32::MAX), any::<u32>()];
+    let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
+    (any::<bool>(), near(), near(), 0u8..64, bytes(40), bytes(30))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_segment_whatever_it_says_stops_a_server(segments in proptest::collection::vec(segment(), 1..30)) {
+        let mut lab = Lab::new(LinkConfig::default());
+        lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
+        lab.run(lab.client, "ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+        let (mut next, mut acked) = (100u32, 0u32);
+        for (step, (new, seq, ack, flags, options, payload)) in segments.iter().enumerate() {
+            // Some belong to a connection that stands, as far as they can.
+            let sport = if *new { 41_000 + step as u16 } else { 40_000 };
+            let sent = frame(sport, next.wrapping_add(*seq), acked.wrapping_add(*ack), *flags, options, payload);
+            lab.net.inject(lab.client, "eth0", &sent).expect("a device that is up");
+            let at = lab.net.sim.now() + SimTime::from_millis(10);
+            lab.net.sim.run_until(at);
+            if let Some(answer) = segments_of_server(&lab).last() {
+                (next, acked) = *answer;
+            }
+        }
+        prop_assert_eq!(lab.net.sim.run(), Halt::Idle);
+        lab.run(lab.client, &format!("ip neigh replace 10.0.0.2 lladdr {} dev eth0 nud permanent", pktlab_stack::Mac::of_name("server/eth0")));
+        let app = lab.ask(client("10.0.0.2", 80, get("/")));
+        prop_assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }));
+    }
+}
+
+/// What the server's segments acknowledge, and where they end.
+fn segments_of_server(lab: &Lab) -> Vec<(u32, u32)> {
+    let tracer = lab.net.sim.tracer();
+    let sent = tracer.records().iter().filter(|stamped| stamped.node == lab.server).filter_map(|stamped| match stamped.record {
+        Record::Originate { frame, .. } => Some(tracer.bytes(frame)),
+        _ => None,
+    });
+    let number = |at: &[u8]| u32::from_be_bytes([at[0], at[1], at[2], at[3]]);
+    sent.filter(|ip| ip.len() >= 40 && ip[0] >> 4 == 4 && ip[9] == 6)
+        .map(|ip| (number(&ip[28..]), number(&ip[24..]).wrapping_add(u32::from(ip[33] & 2 != 0))))
+        .collect()
 }

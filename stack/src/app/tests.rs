@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use sim_core::{Sim, TraceMode};
 
 use super::http::{self, Read, Served};
@@ -208,4 +209,28 @@ fn a_client_reads_a_whole_answer_and_no_more() {
     let whole = http::read("GET", chunked.as_bytes(), false);
     assert!(matches!(whole, Read::Answer { ref body, .. } if body == b"Hello"), "{whole:?}");
     assert_eq!(http::read("GET", b"SSH-2.0-OpenSSH_9.2\r\n", true), Read::Foreign);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_whatever_they_are_stop_a_server_or_a_client(bytes in proptest::collection::vec(any::<u8>(), 0..200), ended: bool) {
+        let _ = http::serve(&site(), &bytes);
+        let _ = http::read("GET", &bytes, ended);
+        let _ = message::read_response(&bytes);
+        let mut sim: Sim<Netns> = Sim::new(1, TraceMode::Off);
+        let node = sim.add_node("dns", Netns::new("dns"));
+        let zones = Zones::new(Arc::new(cluster()));
+        // As they are, and behind the header of a question.
+        let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &bytes].concat();
+        for message in [&bytes, &question] {
+            let _ = sim.with(node, |_, cx| zones::serve(cx, "dns", &zones, message, false));
+        }
+    }
+
+    #[test]
+    fn a_question_reads_back_as_it_was_written(name in "[a-z0-9_-]{1,20}(\\.[a-z0-9_-]{1,20}){0,6}", id: u16) {
+        let bytes = message::query(id, &name, QType::Srv).expect("a name of DNS");
+        let read = message::read_query(&bytes).expect("a question");
+        prop_assert_eq!((read.id, read.name, read.qtype), (id, name, Some(QType::Srv)));
+    }
 }
