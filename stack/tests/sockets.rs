@@ -626,6 +626,8 @@ proptest! {
         let mut lab = Lab::new(LinkConfig::default());
         lab.serve("0.0.0.0", 80, L4::Tcp, site("/", b"Hello"));
         lab.run(lab.client, "ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:99 dev eth0 nud permanent");
+        // The client's own TCP knows nothing of it, and must not say so.
+        lab.rules(lab.client, "*filter\n-A INPUT -p tcp -j DROP\nCOMMIT\n");
         let (mut next, mut acked) = (100u32, 0u32);
         for (step, (new, seq, ack, flags, options, payload)) in segments.iter().enumerate() {
             // Some belong to a connection that stands, as far as they can.
@@ -639,9 +641,11 @@ proptest! {
             }
         }
         prop_assert_eq!(lab.net.sim.run(), Halt::Idle);
+        lab.rules(lab.client, "*filter\nCOMMIT\n");
         lab.run(lab.client, &format!("ip neigh replace 10.0.0.2 lladdr {} dev eth0 nud permanent", pktlab_stack::Mac::of_name("server/eth0")));
         let app = lab.ask(client("10.0.0.2", 80, get("/")));
-        prop_assert!(matches!(lab.result(app), AnswerResult::Http { status: 200, .. }));
+        let served = matches!(lab.result(app), AnswerResult::Http { status: 200, .. });
+        prop_assert!(served, "the server answers no more");
     }
 }
 

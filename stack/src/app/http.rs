@@ -154,13 +154,24 @@ pub(crate) enum Read {
 }
 
 /// Reads an answer to `method`. `ended`: the server has closed its side.
-pub(crate) fn read(method: &str, input: &[u8], ended: bool) -> Read {
+pub(crate) fn read(method: &str, mut input: &[u8], ended: bool) -> Read {
+    // Interim answers (1xx) come before the real one. Bounded: each takes its bytes.
+    loop {
+        match read_one(method, input, ended) {
+            Err(used) => input = &input[used..],
+            Ok(read) => return read,
+        }
+    }
+}
+
+/// Reads one answer; an interim one is an error that says how long it is.
+fn read_one(method: &str, input: &[u8], ended: bool) -> Result<Read, usize> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(input) {
         Ok(httparse::Status::Complete(head)) => head,
-        Ok(httparse::Status::Partial) if !ended && input.len() < HEAD_LIMIT => return Read::More,
-        _ => return Read::Foreign,
+        Ok(httparse::Status::Partial) if !ended && input.len() < HEAD_LIMIT => return Ok(Read::More),
+        _ => return Ok(Read::Foreign),
     };
     let status = response.code.unwrap_or(0);
     let own: Vec<(String, String)> = response
@@ -169,8 +180,7 @@ pub(crate) fn read(method: &str, input: &[u8], ended: bool) -> Read {
         .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
         .collect();
     if status / 100 == 1 {
-        // An interim answer: the real one follows.
-        return read(method, &input[head..], ended);
+        return Err(head);
     }
     let field = |name: &str| own.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
     let rest = &input[head..];
@@ -184,11 +194,11 @@ pub(crate) fn read(method: &str, input: &[u8], ended: bool) -> Read {
             None => ended.then(|| rest.to_vec()),
         }
     };
-    match body {
+    Ok(match body {
         Some(body) => Read::Answer { status, headers: own, body },
         None if ended => Read::Answer { status, headers: own, body: rest.to_vec() },
         None => Read::More,
-    }
+    })
 }
 
 /// A body in chunks, if it is whole.

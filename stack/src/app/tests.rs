@@ -208,6 +208,8 @@ fn a_client_reads_a_whole_answer_and_no_more() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nHel\r\n2\r\nlo\r\n0\r\n\r\n";
     let whole = http::read("GET", chunked.as_bytes(), false);
     assert!(matches!(whole, Read::Answer { ref body, .. } if body == b"Hello"), "{whole:?}");
+    let interim = format!("HTTP/1.1 100 Continue\r\n\r\n{head}Hello");
+    assert!(matches!(http::read("GET", interim.as_bytes(), false), Read::Answer { status: 200, .. }));
     assert_eq!(http::read("GET", b"SSH-2.0-OpenSSH_9.2\r\n", true), Read::Foreign);
 }
 

@@ -289,7 +289,7 @@ pub(crate) fn errno_of(reason: DropReason) -> Option<Errno> {
         DropReason::NetfilterDrop | DropReason::ConntrackDrop => Some(Errno::Perm),
         DropReason::PktTooBig => Some(Errno::MsgSize),
         // `ip_route_me_harder` after OUTPUT: what a rule sent elsewhere is routed with the source of the first lookup.
-        DropReason::IpOutNoRoutes => Some(Errno::HostUnreach),
+        DropReason::IpOutNoRoutes => Some(Errno::NetUnreach),
         DropReason::IpInvalidSource | DropReason::IpBlackhole => Some(Errno::Inval),
         _ => None,
     }
