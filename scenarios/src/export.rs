@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use k8s_model::Cluster;
+use k8s_model::export::{ExportError, export_rules, export_saved_rules};
 use k8s_model::network::Plan;
-use stack::Provenance;
+use k8s_model::node_rules::families;
 
 use crate::build::World;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::scenario::{CommandSpec, Item, ScenarioFile};
 
 /// How rules are written.
@@ -19,23 +21,17 @@ pub enum RulesForm {
     Save,
 }
 
-/// The rules of a node, or of all nodes.
+/// The rules of a node; of all nodes, one after another, where none is named.
 ///
 /// # Errors
-/// No such node, or no cluster.
-pub fn rules(world: &mut World, node: Option<&str>, form: RulesForm) -> Result<String, Problem> {
-    let cluster =
-        world.cluster.as_ref().ok_or_else(|| Problem::whole("export rules", "there is no cluster").help("give -f, or no -s"))?;
-    let nodes: Vec<String> = match node {
-        None => cluster.nodes.iter().map(|node| node.name.clone()).collect(),
-        Some(name) => {
-            let Some(node) = cluster.nodes.iter().find(|node| node.name == name) else {
-                let known: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-                return Err(Problem::whole(format!("--node {name}"), "there is no such node")
-                    .help(format!("there are {}", known.join(", "))));
-            };
-            vec![node.name.clone()]
-        }
+/// No such node, no cluster, or a rule that is not modelled.
+pub fn rules(cluster: Option<&Cluster>, node: Option<&str>, form: RulesForm) -> Result<String, Problems> {
+    let Some(cluster) = cluster else {
+        return Err(Problem::whole("export rules", "there is no cluster").help("give manifests with -f, or a scenario with a cluster").into());
+    };
+    let nodes: Vec<&str> = match node {
+        Some(name) => vec![name],
+        None => cluster.nodes.iter().map(|node| node.name.as_str()).collect(),
     };
     let mut text = String::new();
     for name in &nodes {
@@ -43,19 +39,15 @@ pub fn rules(world: &mut World, node: Option<&str>, form: RulesForm) -> Result<S
             let _ = writeln!(text, "# node {name}");
         }
         match form {
-            RulesForm::Restore => {
-                let plan = world.plan.iter().flat_map(|plan| &plan.commands);
-                for command in plan.filter(|command| command.netns == *name) {
-                    if let Some(stdin) = &command.stdin {
-                        let _ = writeln!(text, "# {}", command.line);
-                        text.push_str(&stdin.text);
-                    }
-                }
-            }
+            RulesForm::Restore => text.push_str(&export_rules(cluster, name)?),
             RulesForm::Save => {
-                let line = "iptables-save";
-                let saved = world.run_line(name, line, Provenance::default());
-                text.push_str(&saved.map_err(|why| Problem::whole(format!("{name}: {line}"), why).unsupported())?);
+                for family in families(cluster) {
+                    let saved = export_saved_rules(cluster, name, family).map_err(|error| match error {
+                        ExportError::Input(errors) => Problems::from(errors),
+                        ExportError::Rules(error) => Problem::whole(*name, error.to_string()).unsupported().into(),
+                    })?;
+                    text.push_str(&saved);
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ExportArgs, console: &Console) -> Result<u8, Problems> 
     let bytes = match args.format {
         ExportFormat::Rules => {
             let form = if args.form == Form::Save { RulesForm::Save } else { RulesForm::Restore };
-            export::rules(&mut loaded.world(TraceMode::Off)?, args.node.as_deref(), form)?.into_bytes()
+            export::rules(loaded.cluster.as_ref(), args.node.as_deref(), form)?.into_bytes()
         }
         ExportFormat::Commands => export::commands(&loaded.world(TraceMode::Off)?, loaded.scenario.as_ref())?.into_bytes(),
         ExportFormat::Pcapng => {

@@ -1,0 +1,197 @@
+//! The binary, from outside: what is wrong with the input gives exit code 2, one error that points at the place, and no panic.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn pktlab(args: &[&str]) -> Said {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO_BIN_EXE_pktlab"))
+        .args(args)
+        .current_dir(root)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// A folder of its own for each test, gone at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
+    }
+
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Exit code 2 (or another), exactly `errors` errors, and these words.
+fn refused(args: &[&str], code: i32, errors: usize, words: &[&str]) {
+    let said = pktlab(args);
+    assert_eq!(said.code, code, "{args:?}\n{}{}", said.out, said.err);
+    assert!(!said.err.contains("panicked"), "{args:?}\n{}", said.err);
+    let count = said.err.lines().filter(|line| line.starts_with("error")).count();
+    assert_eq!(count, errors, "{args:?}\n{}", said.err);
+    for word in words {
+        assert!(said.err.contains(word), "{args:?}: {word} is missing in\n{}", said.err);
+    }
+}
+
+const ASK: [&str; 5] = ["trace", "--from", "pod/default/client", "--to", "svc/default/web:80"];
+
+fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    ASK.iter().copied().chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn a_typo_in_an_end_is_underlined() {
+    let args = ["trace", "--from", "pod/client", "--to", "svc/default/web:80"];
+    refused(&args, 2, 1, &["--from:1:5", "^^^^^^", "namespace is missing", "pod/default/NAME"]);
+    let args = ["trace", "--from", "pod/default/client", "--to", "svc/default/web:99999"];
+    refused(&args, 2, 1, &["--to:1:17", "^^^^^", "99999 is no port"]);
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    refused(&ask(&["-f", "nowhere.yaml"]), 2, 1, &["nowhere.yaml", "no such file"]);
+    refused(&ask(&["-s", "nowhere.ron"]), 2, 1, &["nowhere.ron", "no such file"]);
+    refused(&["run", "nowhere.ron"], 2, 1, &["nowhere.ron", "no such file"]);
+    refused(&["run", "frist-packet"], 2, 1, &["`first-packet` was probably meant"]);
+    refused(&["probe", "-p", "nowhere.yaml"], 2, 1, &["nowhere.yaml", "no such file"]);
+    refused(&["cases", "run", "nowhere", "--out", "target/tmp/nothing"], 2, 1, &["nowhere"]);
+}
+
+#[test]
+fn an_empty_folder_is_one_error() {
+    let folder = Folder::new("empty");
+    refused(&ask(&["-f", &folder.path()]), 2, 1, &["holds no manifest"]);
+}
+
+#[test]
+fn a_scenario_and_manifests_are_not_taken_for_each_other() {
+    refused(&ask(&["-s", "tests/data/web/web.yaml"]), 2, 1, &["a manifest is no scenario", "-f"]);
+    refused(&ask(&["-f", "scenarios/book/ch1/router.ron"]), 2, 1, &["a scenario is no manifest", "-s"]);
+    refused(&["run", "tests/data/web"], 2, 1, &["is a directory"]);
+}
+
+#[test]
+fn a_wrong_type_in_a_manifest_stands_in_its_line() {
+    let folder = Folder::new("wrong-type");
+    let file = folder.file(
+        "service.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports:\n    - port: eighty\n",
+    );
+    refused(&ask(&["-f", &file]), 2, 1, &["service.yaml:6:13", "^^^^^^", "spec.ports[0].port"]);
+}
+
+#[test]
+fn mistakes_in_a_scenario_stand_in_their_line() {
+    let folder = Folder::new("scenario");
+    let run = |text: &str, code: i32, words: &[&str]| {
+        let file = folder.file("x.ron", text);
+        refused(&["run", &file], code, 1, words);
+    };
+    run("Scenario(\n  title: \"x\",\n  netwerk: [],\n)\n", 2, &["x.ron:3:3", "^^^^^^^", "`network` was probably meant"]);
+    run("Scenario(\n  title: 5,\n)\n", 2, &["x.ron:2:"]);
+    run("Scenario(\n  title: \"x\",\n", 2, &["x.ron"]);
+    run("", 2, &["x.ron"]);
+    run(
+        "Scenario(title: \"x\", network: [\n  Ns(\"a\"),\n  In(\"a\", [\"ip adress add 10.0.0.1/24 dev lo\"]),\n])\n",
+        2,
+        &["x.ron:3:16", "^^^^^^", "adress"],
+    );
+    run(
+        "Scenario(title: \"x\", steps: [\n  At(\"soon\", Link(\"a/eth0\", Down)),\n])\n",
+        2,
+        &["x.ron:2:7", "^^^^", "is not a time"],
+    );
+    run(
+        "Scenario(title: \"x\", steps: [\n  At(\"0s\", Kubectl(\"scale deployment web --replicas 0\")),\n])\n",
+        3,
+        &["unsupported", "x.ron:2:"],
+    );
+    run("Scenario(title: \"x\", clusters: [\n  Cluster(cni: Cilium),\n])\n", 3, &["x.ron:2:", "cilium", "^^^^^^"]);
+}
+
+#[test]
+fn an_unknown_match_in_rules_stands_in_the_rules() {
+    let folder = Folder::new("rules");
+    folder.file("bad.rules", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m nosuchmatch --foo 1 -j DROP\nCOMMIT\n");
+    let file = folder.file(
+        "x.ron",
+        "Scenario(title: \"x\", network: [Ns(\"a\"), In(\"a\", [Stdin(\"iptables-restore\", file: \"bad.rules\")])])\n",
+    );
+    refused(&["run", &file], 2, 1, &["bad.rules:3:", "nosuchmatch"]);
+}
+
+#[test]
+fn flags_with_values_that_no_cluster_has_are_refused() {
+    refused(&ask(&["--cni", "kindent"]), 2, 1, &["--cni", "kindent"]);
+    refused(&ask(&["--cni", "cilium"]), 3, 1, &["unsupported", "cilium"]);
+    refused(&ask(&["--cluster-cidr", "10.96.0.0/14"]), 2, 1, &["overlaps"]);
+    refused(&ask(&["--cluster-cidr", "ten"]), 2, 1, &["--cluster-cidr:1:1", "`ten` is no prefix"]);
+    refused(&ask(&["--nodes", "0"]), 2, 1, &["nodes"]);
+    assert_eq!(pktlab(&ask(&["--nodes", "many"])).code, 2);
+    assert_eq!(pktlab(&["tracee"]).code, 2);
+}
+
+#[test]
+fn every_mistake_of_a_question_is_told_at_once() {
+    let args = ["trace", "--from", "pod/x", "--to", "10.0.0.300:1", "--expect", "delivred"];
+    refused(&args, 2, 3, &["--from", "--to", "--expect", "`delivred` is no outcome"]);
+}
+
+#[test]
+fn mistakes_of_probes_stand_in_their_line() {
+    let folder = Folder::new("probes");
+    let file = folder.file("p.yaml", "- from: pod/default/client\n  to: svc/default/web:80\n  exspect: {}\n");
+    refused(&["probe", "-p", &file], 2, 1, &["p.yaml:3:3", "exspect"]);
+    let file = folder.file("p.yaml", "- from: pod/default/client\n  to: svc/default/web:huge_\n");
+    refused(&["probe", "-p", &file], 2, 1, &["p.yaml:2:23", "`huge_` is no port"]);
+}
+
+#[test]
+fn mistakes_are_json_where_json_was_asked_for() {
+    let said = pktlab(&["trace", "--from", "pod/client", "--to", "svc/default/web:80", "--output", "json"]);
+    assert_eq!((said.code, said.err.as_str()), (2, ""));
+    insta::assert_snapshot!("error", said.out);
+}
+
+#[test]
+fn codes_have_pages() {
+    let said = pktlab(&["explain", "pl0104"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("PL0104") && said.out.contains("selector"), "{}", said.out);
+    refused(&["explain", "PL9999"], 2, 1, &["PL9999"]);
+}
+
+#[test]
+fn the_scenarios_that_come_with_pktlab_are_listed() {
+    let said = pktlab(&["run", "--list"]);
+    assert_eq!(said.code, 0);
+    assert!(said.out.lines().count() >= 10 && said.out.contains("first-packet"), "{}", said.out);
+}
