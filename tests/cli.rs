@@ -101,10 +101,8 @@ fn a_scenario_and_manifests_are_not_taken_for_each_other() {
 #[test]
 fn a_wrong_type_in_a_manifest_stands_in_its_line() {
     let folder = Folder::new("wrong-type");
-    let file = folder.file(
-        "service.yaml",
-        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports:\n    - port: eighty\n",
-    );
+    let file =
+        folder.file("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports:\n    - port: eighty\n");
     refused(&ask(&["-f", &file]), 2, 1, &["service.yaml:6:13", "^^^^^^", "spec.ports[0].port"]);
 }
 
@@ -179,6 +177,57 @@ fn mistakes_are_json_where_json_was_asked_for() {
     let said = pktlab(&["trace", "--from", "pod/client", "--to", "svc/default/web:80", "--output", "json"]);
     assert_eq!((said.code, said.err.as_str()), (2, ""));
     insta::assert_snapshot!("error", said.out);
+}
+
+const WEB: [&str; 2] = ["-f", "tests/data/web"];
+
+#[test]
+fn answers_of_probes_are_a_line_each_and_junit_too() {
+    let folder = Folder::new("answers");
+    let probes = folder.file(
+        "p.yaml",
+        "- {name: web, from: pod/default/client, to: 'svc/default/web:80', expect: {outcome: delivered, status: 200}}\n\
+         - {name: wrong port, from: pod/default/client, to: 'pod/default/web:81', expect: {outcome: delivered}}\n\
+         - {name: dns, from: pod/default/client, to: 'svc/kube-system/kube-dns:53', proto: udp}\n",
+    );
+    let junit = folder.0.join("junit.xml").to_string_lossy().into_owned();
+    let said = pktlab(&["probe", WEB[0], WEB[1], "-p", &probes, "--output", "ndjson", "--junit", &junit]);
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    assert_eq!(said.out.lines().count(), 3, "{}", said.out);
+    insta::assert_snapshot!("probe", said.out);
+    let xml = std::fs::read_to_string(junit).expect("a report").replace(&folder.path(), "");
+    assert!(xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\""), "{xml}");
+}
+
+#[test]
+fn a_matrix_has_a_cell_for_each_pair() {
+    let said = pktlab(&["matrix", WEB[0], WEB[1], "--output", "json"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    insta::assert_snapshot!("matrix", said.out);
+}
+
+#[test]
+fn all_endpoints_of_a_service_are_found_with_their_chances() {
+    let said = pktlab(&ask(&[WEB[0], WEB[1], "--explore"]));
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(said.out.matches(" 1/2 ").count(), 2, "{}", said.out);
+}
+
+#[test]
+fn an_expectation_decides_the_exit_code_of_a_trace() {
+    assert_eq!(pktlab(&ask(&[WEB[0], WEB[1], "--expect", "delivered"])).code, 0);
+    assert_eq!(pktlab(&ask(&[WEB[0], WEB[1], "--expect", "outcome=Delivered,status=404"])).code, 1);
+    assert_eq!(pktlab(&ask(&[WEB[0], WEB[1], "--expect", "rejected"])).code, 1);
+}
+
+#[test]
+fn exports_are_what_the_real_tools_take() {
+    let said = pktlab(&["export", "rules", WEB[0], WEB[1], "--node", "kind-worker"]);
+    assert!(said.code == 0 && said.out.starts_with("*filter\n") && said.out.contains("-A KUBE-SERVICES"), "{}", said.out);
+    refused(&["export", "rules", WEB[0], WEB[1], "--node", "kind-werker"], 2, 1, &["kind-werker", "kind-worker"]);
+    let said = pktlab(&["export", "commands", WEB[0], WEB[1]]);
+    assert!(said.code == 0 && said.out.contains("ip netns exec kind-worker iptables-restore"), "{}", said.out);
+    refused(&["export", "pcapng", WEB[0], WEB[1]], 2, 1, &["--from END --to END"]);
 }
 
 #[test]

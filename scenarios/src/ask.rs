@@ -43,7 +43,7 @@ impl World {
     pub fn ask(&mut self, question: &Question) -> Result<Asked, Problem> {
         let source = self.source(&question.from)?;
         let destination = self.destination(question)?;
-        self.check_via(question)?;
+        self.enter_by(question, &destination)?;
         let bind = self.own_address(&source)?;
         let client = client(question, &source, &destination, bind);
         self.network.sim.tracer_mut().clear();
@@ -104,23 +104,37 @@ impl World {
         Ok(Some(address))
     }
 
-    /// `via` is what the destination's own route does anyway, or not modelled.
-    fn check_via(&self, question: &Question) -> Result<(), Problem> {
+    /// A question from outside enters by the node that it names: the world outside gets a route to the destination through it.
+    fn enter_by(&mut self, question: &Question, destination: &Destination) -> Result<(), Problem> {
         let Some(via) = &question.via else { return Ok(()) };
-        let wrong = |message: &str| Problem::whole(format!("--via {via}"), message);
+        let wrong = |message: String| Problem::whole(format!("--via {via}"), message);
         let EndKind::Node { name, .. } = &via.kind else {
-            return Err(wrong("a question enters by a node").help("write node/NAME"));
+            return Err(wrong("a question enters by a node".to_owned()).help("write node/NAME"));
         };
-        let cluster = self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster"))?;
-        if !cluster.nodes.iter().any(|node| node.name == *name) {
-            return Err(wrong("there is no such node"));
+        let from_outside =
+            matches!(question.from.kind, EndKind::External { .. } | EndKind::AddressAt { at: crate::ends::Place::External, .. });
+        if !from_outside {
+            return Err(wrong("only a question from outside enters by a node".to_owned()).help("ask --from external"));
         }
-        match &question.to.kind {
-            EndKind::Node { name: to, .. } if to == name => Ok(()),
-            _ => Err(wrong("entering by a node that the destination's route does not lead to is not modelled yet")
-                .help("ask the node itself: --to node/NAME:NODEPORT")
-                .unsupported()),
+        let cluster = self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()))?;
+        let Some(node) = cluster.nodes.iter().find(|node| node.name == *name) else {
+            let known: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+            return Err(wrong(format!("there is no node {name}")).help(format!("there are {}", known.join(", "))));
+        };
+        let Target::Address(goal) = destination.target else {
+            return Err(wrong("a name has no route before it is resolved".to_owned()).help("ask by address").unsupported());
+        };
+        if node.ips.contains(&goal) {
+            return Ok(());
         }
+        let family = |ip: &IpAddr| ip.is_ipv4() == goal.is_ipv4();
+        let Some(hop) = node.ips.iter().copied().find(family) else {
+            return Err(wrong(format!("node {name} has no address of the family of {goal}")));
+        };
+        let (tool, length) = if goal.is_ipv4() { ("ip", 32) } else { ("ip -6", 128) };
+        let line = format!("{tool} route replace {goal}/{length} via {hop}");
+        let prov = stack::Provenance { generator: "the question".into(), ..stack::Provenance::default() };
+        self.run_line(EXTERNAL, &line, prov).map(drop).map_err(|why| wrong(format!("{line}: {why}")))
     }
 }
 
@@ -378,8 +392,12 @@ impl Reader<'_> {
                 (OutcomeClass::Dropped, if guilty.is_answer() { code::PL0213 } else { code })
             };
         }
-        if guilty.netns == EXTERNAL && self.leaves(guilty.reason, destination) {
-            return (OutcomeClass::LeftModel, code::PL0301);
+        if guilty.netns == EXTERNAL && !guilty.is_answer() && self.leaves(guilty.reason, destination) {
+            return if self.of_the_cluster(destination) {
+                (OutcomeClass::Dropped, code::PL0218)
+            } else {
+                (OutcomeClass::LeftModel, code::PL0301)
+            };
         }
         if let Some(rule) = guilty.rejecting_rule() {
             let empty = rule.text.contains("has no endpoints");
@@ -413,6 +431,17 @@ impl Reader<'_> {
             Target::Name(_) => false,
         };
         unknown && !known
+    }
+
+    /// Whether the destination is in the ranges of pods or Services: outside, nobody can have it.
+    fn of_the_cluster(&self, destination: &Destination) -> bool {
+        let asked = match destination.target {
+            Target::Address(address) => Some(address),
+            Target::Name(_) => self.app.remote.map(|remote| remote.ip()),
+        };
+        let Some((cluster, address)) = self.world.cluster.as_ref().zip(asked) else { return false };
+        let ranges = cluster.config.cluster_cidr.iter().chain(&cluster.config.service_cluster_ip_range);
+        ranges.into_iter().any(|range| range.contains(&address))
     }
 
     fn collect(&self, guilty: Option<&Guilty<'_>>) -> String {

@@ -136,6 +136,10 @@ pages! {
         "A socket is there and refuses the segment: its queue is full, or the segment does not fit its state."
         ["accept queue overflow", "packets of an older connection"]
         ["ss -lnt", "nstat -az | grep -i listen"]
+    PL0218 Dropped "Nobody has that address of the cluster"
+        "The address is one of the ranges of pods or Services. No pod has it, or no rule translates it: the packet left by the default route, and nobody outside takes it."
+        ["a pod that is gone", "a port that the Service does not have: kube-proxy has rules for its ports only", "a Service that kube-proxy does not know"]
+        ["kubectl get pods -A -o wide", "kubectl get services -A", "iptables-save -t nat | grep ADDR"]
     PL0301 LeftModel "It left what pktlab knows"
         "Everything that was loaded let the packet pass. What happens behind the last known place is not known."
         ["the input holds one node of many, or nothing of the outside"]

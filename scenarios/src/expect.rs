@@ -1,5 +1,6 @@
 //! Expectations: what must come of a question, and whether it did.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -161,11 +162,20 @@ fn class(word: &str) -> Option<OutcomeClass> {
     OutcomeClass::ALL.into_iter().find(|class| class.as_str().replace('_', "").eq_ignore_ascii_case(&word))
 }
 
-/// Whether any packet of the exchange was in that namespace, at that device or in that chain.
+/// Whether any packet of the exchange was in that namespace, at that device or in that chain. Questions about neighbours, which
+/// are flooded, do not count.
 fn passes(exchange: &Exchange, place: &str) -> bool {
     let place = place.strip_prefix("node/").or_else(|| place.strip_prefix("ns/")).unwrap_or(place);
-    let steps = exchange.packets.iter().flat_map(|packet| &packet.steps);
-    steps.into_iter().any(|step| {
+    let mut neighbours: BTreeSet<&str> = BTreeSet::new();
+    for packet in &exchange.packets {
+        let copy_of_one =
+            packet.cause == "flood_copy" && packet.parent.as_deref().is_some_and(|parent| neighbours.contains(parent));
+        if matches!(packet.cause, "arp" | "ndp") || copy_of_one {
+            neighbours.insert(&packet.id);
+        }
+    }
+    let asked = exchange.packets.iter().filter(|packet| !neighbours.contains(packet.id.as_str()));
+    asked.flat_map(|packet| &packet.steps).any(|step| {
         step.namespace == place
             || step.device.as_ref().is_some_and(|device| format!("{}/{device}", step.namespace) == place)
             || step.rule.as_ref().is_some_and(|rule| rule.chain == place || rule.target.as_deref() == Some(place))

@@ -27,7 +27,9 @@ pub enum RulesForm {
 /// No such node, no cluster, or a rule that is not modelled.
 pub fn rules(cluster: Option<&Cluster>, node: Option<&str>, form: RulesForm) -> Result<String, Problems> {
     let Some(cluster) = cluster else {
-        return Err(Problem::whole("export rules", "there is no cluster").help("give manifests with -f, or a scenario with a cluster").into());
+        return Err(Problem::whole("export rules", "there is no cluster")
+            .help("give manifests with -f, or a scenario with a cluster")
+            .into());
     };
     let nodes: Vec<&str> = match node {
         Some(name) => vec![name],

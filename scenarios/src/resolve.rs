@@ -153,7 +153,7 @@ impl World {
                             .help("write node/NAME:PORT, for example a nodePort, or --proto icmp"));
                     }
                 };
-                (at(ip), number, Some((node, number)))
+                (at(ip), number, self.behind_node_port(number).or(Some((node, number))))
             }
             EndKind::Netns { name, port } => {
                 let name = self.bare(name, "--to", end)?;
@@ -412,6 +412,24 @@ impl World {
             [] => Err(wrong(format!("no node port is called {wanted}"))),
             _ => Err(wrong(format!("several node ports are called {wanted}: write the number"))),
         }
+    }
+
+    /// Who is behind a node port, for one: what its first ready endpoint serves is what is asked for.
+    fn behind_node_port(&self, number: u16) -> Option<(String, u16)> {
+        let cluster = self.cluster.as_ref().filter(|_| number > 0)?;
+        let of_number = |service: &&k8s_model::api::Service| service.ports.iter().any(|port| port.node_port == number);
+        let service = cluster.services.iter().find(of_number)?;
+        let entry = service.ports.iter().find(|port| port.node_port == number)?;
+        let slices = cluster
+            .slices
+            .iter()
+            .filter(|slice| slice.meta.namespace == service.meta.namespace && slice.service == service.meta.name);
+        let mut found = slices.filter_map(|slice| {
+            let port = slice.ports.iter().find(|port| port.name == entry.name)?.port?;
+            let ready = slice.endpoints.iter().find(|endpoint| endpoint.is_ready())?;
+            self.served_at(*ready.addresses.first()?, port)
+        });
+        found.next()
     }
 
     fn served_at(&self, address: IpAddr, port: u16) -> Option<(String, u16)> {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use scenarios::book::{BOOK, named};
-use scenarios::load::Input;
-use scenarios::outcome::OutcomeClass;
-use scenarios::render::TextOptions;
-use scenarios::run::{RunReport, run};
-use scenarios::scenario::{self, ScenarioFile};
+use pktlab_scenarios::book::{BOOK, named};
+use pktlab_scenarios::load::Input;
+use pktlab_scenarios::outcome::OutcomeClass;
+use pktlab_scenarios::render::TextOptions;
+use pktlab_scenarios::run::{RunReport, run};
+use pktlab_scenarios::scenario::{self, ScenarioFile};
 
 fn run_file(file: ScenarioFile) -> RunReport {
     let loaded = Input::default().load_with(Some(file)).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
@@ -29,7 +29,12 @@ fn every_expectation_of_the_book_holds() {
         let report = run_named(entry.name);
         assert!(report.held + report.failed > 0, "{} expects nothing", entry.path);
         if report.exit_code() != 0 {
-            wrong.push_str(&format!("--- {} (exit code {})\n{}\n", entry.path, report.exit_code(), report.text(&TextOptions::default())));
+            wrong.push_str(&format!(
+                "--- {} (exit code {})\n{}\n",
+                entry.path,
+                report.exit_code(),
+                report.text(&TextOptions::default())
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -91,7 +96,11 @@ fn broken_variants_fail() {
         ("headless", "db-1.db:5432", "db-0.db:5432"),
     ] {
         let report = broken(name, from, to);
-        assert!(report.failed > 0 && report.exit_code() == 1, "{name} with {to:?} holds:\n{}", report.text(&TextOptions::default()));
+        assert!(
+            report.failed > 0 && report.exit_code() == 1,
+            "{name} with {to:?} holds:\n{}",
+            report.text(&TextOptions::default())
+        );
     }
 }
 
@@ -107,11 +116,18 @@ fn a_trace_of_the_book_is_json_of_this_shape() {
 #[test]
 fn outcomes_differ_by_what_the_application_sees() {
     let report = run_named("no-such-port");
-    let symptoms: Vec<(OutcomeClass, &str)> =
-        report.steps.iter().filter_map(|step| step.answer.as_ref()).map(|answer| (answer.outcome, answer.symptom.as_str())).collect();
-    assert_eq!(symptoms[..3], [
-        (OutcomeClass::Rejected, "Connection refused"),
-        (OutcomeClass::Dropped, "No route to host"),
-        (OutcomeClass::Dropped, "Network is unreachable"),
-    ]);
+    let symptoms: Vec<(OutcomeClass, &str)> = report
+        .steps
+        .iter()
+        .filter_map(|step| step.answer.as_ref())
+        .map(|answer| (answer.outcome, answer.symptom.as_str()))
+        .collect();
+    assert_eq!(
+        symptoms[..3],
+        [
+            (OutcomeClass::Rejected, "Connection refused"),
+            (OutcomeClass::Dropped, "No route to host"),
+            (OutcomeClass::Dropped, "Network is unreachable"),
+        ]
+    );
 }

@@ -67,6 +67,9 @@ fn send_segment(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, bytes: &mut [u8]) 
     let (why, parent) = if again {
         let first = conn.sent.iter().find(|(first, _)| *first == seq).map(|&(_, packet)| packet);
         (cause::RETRANSMIT, first.or(current))
+    } else if !dns && flags & (flag::SYN | flag::ACK) == flag::SYN {
+        // It begins something, even where a DNS answer led to it.
+        (cause::ORIGINAL, None)
     } else if conn.active && payload > 0 && !dns {
         (cause::ORIGINAL, current)
     } else {
