@@ -51,7 +51,7 @@ impl World {
         let started = self.network.sim.now();
         let app = self.network.ask(source.netns, client);
         let mut halted = None;
-        while !self.answer_of(source.netns, app).is_some_and(|answer| answer.result.is_some()) {
+        while self.answer_of(source.netns, app).is_none_or(|answer| answer.result.is_none()) {
             match self.network.sim.next_event_at() {
                 Some(due) if due <= started + LIMIT => {
                     let halt = self.network.sim.run_until(due);
@@ -69,8 +69,7 @@ impl World {
         let app_answer = self.answer_of(source.netns, app).cloned().unwrap_or_default();
         let input = TraceInput { from: Some(source.netns), first_choice, kinds: self.kinds.clone() };
         let exchange = trace::exchange(&self.network, &input);
-        let mut answer =
-            Reader { world: self, source: &source, exchange: &exchange, app: &app_answer }.read(question, &destination, halted);
+        let mut answer = Reader { world: self, exchange: &exchange, app: &app_answer }.read(question, &destination, halted);
         if let Some(expect) = &question.expect {
             answer.unmet = expect.unmet(&answer, &exchange);
             answer.ok = Some(answer.unmet.is_empty());
@@ -206,7 +205,6 @@ fn flow(frame: &[u8], full: u16) -> Option<Flow> {
 /// Reads what happened out of records, packets and what the application was told.
 struct Reader<'a> {
     world: &'a World,
-    source: &'a Source,
     exchange: &'a Exchange,
     app: &'a AppAnswer,
 }
@@ -225,7 +223,7 @@ impl Reader<'_> {
         let (delivered_to, source_seen, sent_from) = self.delivery();
         let result = self.app.result.as_ref();
         let unresolved = matches!(result, Some(AnswerResult::Unresolved(_)));
-        let guilty = self.guilty(unresolved);
+        let guilty = self.guilty(unresolved || self.is_dns());
         let retries = self.exchange.packets.iter().filter(|packet| packet.cause == "retransmit").count();
         let status = match result {
             Some(AnswerResult::Http { status, .. }) => Some(*status),
@@ -270,9 +268,11 @@ impl Reader<'_> {
     /// Who took the first packet of the question, from which address as it sees it, and from which it was sent.
     fn delivery(&self) -> (Option<DeliveredTo>, Option<IpAddr>, Option<IpAddr>) {
         let tracer = self.world.network.sim.tracer();
-        let wanted = |packet: PacketId| {
-            let why = tracer.lineage(packet).map(|lineage| lineage.cause);
-            matches!(why, Some(cause::ORIGINAL | cause::RETRANSMIT | cause::DECAP | cause::REASSEMBLED))
+        let dns = self.is_dns();
+        let wanted = |packet: PacketId| match tracer.lineage(packet).map(|lineage| lineage.cause) {
+            Some(cause::ORIGINAL | cause::RETRANSMIT | cause::DECAP | cause::REASSEMBLED) => true,
+            Some(why) => dns && why == cause::DNS,
+            None => false,
         };
         let mut sent_from = None;
         let mut last: std::collections::BTreeMap<PacketId, Flow> = std::collections::BTreeMap::new();
@@ -302,6 +302,11 @@ impl Reader<'_> {
             }
         }
         (None, None, sent_from)
+    }
+
+    /// Whether the question itself is one to DNS: then nothing else was sent.
+    fn is_dns(&self) -> bool {
+        self.exchange.packets.iter().all(|packet| !matches!(packet.cause, "original" | "retransmit"))
     }
 
     /// The first packet that ended where it should not have.
@@ -454,8 +459,10 @@ impl Reader<'_> {
 
     fn decided_by(&self) -> Vec<DecidedBy> {
         let mut decided: Vec<DecidedBy> = Vec::new();
+        let dns = self.is_dns();
         for packet in &self.exchange.packets {
-            if !matches!(packet.cause, "original" | "retransmit" | "reply") {
+            let counts = matches!(packet.cause, "original" | "retransmit" | "reply") || (dns && packet.cause == "dns");
+            if !counts {
                 continue;
             }
             for step in &packet.steps {

@@ -82,13 +82,16 @@ impl fmt::Display for Fraction {
     }
 }
 
+/// Who was picked, and how the question ended there.
+type Goal = (Option<std::net::IpAddr>, Option<u16>, OutcomeClass);
+
 /// Asks the question in every way in which chance can turn; the first answer is the one that the seed gives.
 ///
 /// # Errors
 /// As building the world and asking.
 pub fn explore(loaded: &Loaded, question: &Question) -> Result<Asked, Problems> {
     let mut pending: Vec<Vec<(ChoiceKey, u32)>> = vec![Vec::new()];
-    let mut shares: BTreeMap<(Option<std::net::IpAddr>, Option<u16>, OutcomeClass), (Fraction, Option<String>)> = BTreeMap::new();
+    let mut shares: BTreeMap<Goal, (Fraction, Option<String>)> = BTreeMap::new();
     let mut first: Option<Asked> = None;
     let mut paths = 0;
     while let Some(script) = pending.pop() {

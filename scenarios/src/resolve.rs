@@ -39,6 +39,9 @@ pub struct Destination {
     pub assumptions: Vec<String>,
 }
 
+/// What of a Service is asked: its address or name, its port, and the namespace and port of one who serves it.
+type ServiceTarget = (Target, u16, Option<(String, u16)>);
+
 impl World {
     /// Who asks.
     ///
@@ -238,7 +241,7 @@ impl World {
         icmp: bool,
         assumptions: &mut Vec<String>,
         end: &End,
-    ) -> Result<(Target, u16, Option<(String, u16)>), Problem> {
+    ) -> Result<ServiceTarget, Problem> {
         let wrong = |message: String| Problem::whole(format!("--to {end}"), message);
         let cluster =
             self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()).help("give manifests with -f"))?;
