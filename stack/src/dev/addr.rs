@@ -239,35 +239,35 @@ fn add_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mut address: IfAddr) -> R
     let at = device.addrs.iter().position(wider).unwrap_or(device.addrs.len());
     device.addrs.insert(at, address.clone());
     if device.up {
-        start_v6(ns, cx, dev, &address);
-    } else if address.nodad {
-        // Ours at once, even while the device is down.
-        dad_completed(ns, cx, dev, own);
-    } else {
-        neigh::set_tentative(ns, dev, own);
+        prefix_route_v6(ns, dev, &address);
     }
+    start_dad(ns, cx, dev, &address);
     Ok(())
 }
 
-/// `addrconf_prefix_route`, `addrconf_dad_start`. Without a carrier the address stays tentative until there is one.
-fn start_v6(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
+/// `addrconf_prefix_route`.
+fn prefix_route_v6(ns: &mut Netns, dev: DevId, address: &IfAddr) {
+    let len = match address.prefix_len {
+        len if len < 128 && dev != LOOPBACK => len,
+        _ if address.peer != address.address => 128,
+        _ => return,
+    };
+    let route = kernel_v6(SpecKind::Unicast, dev, METRIC_ADDRCONF, address.prov);
+    edit::add_kernel(ns, Family::V6, table::MAIN, (bits(address.peer), len), route);
+}
+
+/// `addrconf_dad_begin`. What is to be asked for stays tentative until the device is up and has a carrier.
+fn start_dad(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
     let IpAddr::V6(own) = address.address else { return };
-    if address.prefix_len < 128 && dev != LOOPBACK {
-        let route = kernel_v6(SpecKind::Unicast, dev, METRIC_ADDRCONF, address.prov);
-        edit::add_kernel(ns, Family::V6, table::MAIN, (bits(address.peer), address.prefix_len), route);
-    } else if address.peer != address.address {
-        let route = kernel_v6(SpecKind::Unicast, dev, METRIC_ADDRCONF, address.prov);
-        edit::add_kernel(ns, Family::V6, table::MAIN, (bits(address.peer), 128), route);
-    }
     let device = ns.devices.get(dev);
-    if !device.carrier {
-        return neigh::set_tentative(ns, dev, own);
-    }
     let accept = device.conf6.accept_dad.max(ns.sysctls.all6.accept_dad);
-    if address.nodad || accept == 0 || device.conf6.dad_transmits == 0 || matches!(device.kind, DeviceKind::Loopback) {
+    let ready = device.up && device.carrier;
+    if address.nodad || accept == 0 || matches!(device.kind, DeviceKind::Loopback) || (ready && device.conf6.dad_transmits == 0) {
         dad_completed(ns, cx, dev, own);
-    } else {
+    } else if ready {
         neigh::start_dad(ns, cx, dev, own);
+    } else {
+        neigh::set_tentative(ns, dev, own);
     }
 }
 
@@ -363,9 +363,12 @@ pub(crate) fn ipv6_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
     let prov = device.prov;
     let loopback = matches!(device.kind, DeviceKind::Loopback);
     for address in device.addrs.clone() {
-        // Those that were ours before the carrier went stay ours.
-        if address.address.is_ipv6() && !has_local_route(ns, dev, address.address) {
-            start_v6(ns, cx, dev, &address);
+        if address.address.is_ipv6() {
+            prefix_route_v6(ns, dev, &address);
+            // Those that were ours before the carrier went stay ours.
+            if !has_local_route(ns, dev, address.address) {
+                start_dad(ns, cx, dev, &address);
+            }
         }
     }
     // A port of a bridge gets none of its own.

@@ -143,6 +143,12 @@ impl Neighbours {
         }
     }
 
+    /// Whether a neighbour was asked and has not answered (yet).
+    pub(crate) fn is_silent(&self, dev: DevId, address: IpAddr) -> bool {
+        let slot = self.index.get(&Key::new(dev, address));
+        slot.and_then(|&slot| self.slots[slot as usize].as_ref()).is_some_and(|entry| !has_mac(entry.state))
+    }
+
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {
         let slot = *self.index.get(&key)?;
         self.slots[slot as usize].as_mut()

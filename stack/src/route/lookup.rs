@@ -240,8 +240,11 @@ pub(crate) fn select_leg(ns: &mut Netns, cx: &mut Cx<'_>, query: &Query<'_>, hit
         |hop: &Hop| source.is_some_and(|source| ns.devices.get(hop.dev).addrs.iter().any(|addr| addr.address == source));
     let prefer =
         family == Family::V4 && source.is_some() && route.hops.iter().any(|hop| is_usable(ns, query, hop) && preferred(hop));
+    // `fib_good_nh`: a gateway that is known not to answer is passed over.
+    let use_neigh = family == Family::V4 && ns.sysctls.fib_multipath_use_neigh;
+    let silent = |hop: &Hop| use_neigh && hop.via.is_some_and(|via| ns.neighbours.is_silent(hop.dev, via));
     for (at, hop) in route.hops.iter().enumerate() {
-        let elsewhere = query.strict && hop.dev != query.oif;
+        let elsewhere = (query.strict && hop.dev != query.oif) || silent(hop);
         if count == MAX_LEGS || elsewhere || !is_usable(ns, query, hop) || (prefer && !preferred(hop)) {
             continue;
         }
@@ -281,19 +284,21 @@ fn draw(ns: &mut Netns, cx: &mut Cx<'_>, flow: &Flow, arms: u32) -> u32 {
     choice.arm
 }
 
-/// `fib_multipath_hash`, `rt6_multipath_hash`: what the policy looks at, under the name of the namespace (each host has its own
-/// seed).
+/// `fib_multipath_hash`, `rt6_multipath_hash`: what `fib_multipath_hash_policy` looks at, under the name of the namespace (each host
+/// has its own seed): 0 the addresses (and the protocol in IPv6), 1 the ports as well, 3 its default fields (addresses and protocol).
+/// 2 would look into tunnels: here it is 0.
 fn flow_key(ns: &Netns, flow: &Flow, arms: u32) -> u64 {
     let mut bytes = [0u8; 48];
     bytes[..8].copy_from_slice(&sim_core::choice::key_of(ns.name.as_bytes()).to_be_bytes());
     bytes[8..24].copy_from_slice(&bits(flow.src).to_be_bytes());
     bytes[24..40].copy_from_slice(&bits(flow.dst).to_be_bytes());
-    let by_ports = ns.sysctls.fib_multipath_hash_policy == 1;
+    let policy = ns.sysctls.fib_multipath_hash_policy;
+    let by_ports = policy == 1;
     if by_ports {
         bytes[40..42].copy_from_slice(&flow.sport.to_be_bytes());
         bytes[42..44].copy_from_slice(&flow.dport.to_be_bytes());
     }
-    if by_ports || flow.family == Family::V6 {
+    if by_ports || policy == 3 || flow.family == Family::V6 {
         bytes[44] = flow.proto;
     }
     bytes[45] = arms as u8;

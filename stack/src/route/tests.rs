@@ -539,6 +539,32 @@ fn a_flow_keeps_its_leg_and_the_weights_are_kept_over_many() {
 }
 
 #[test]
+fn the_hash_policy_says_what_makes_a_flow_and_use_neigh_passes_over_the_silent() {
+    let mut lab = Lab::new();
+    lab.addr("10.0.0.1/24", "e0");
+    lab.route("10.9.0.0/16 nexthop via 10.0.0.9 nexthop via 10.0.0.8").expect("a route");
+    let legs = |lab: &mut Lab, policy: u8| {
+        let flow = |port| Flow { proto: 17, sport: port, dport: 53, ..Flow::to(IpAddr::from([10, 9, 0, 1])) };
+        let ask = |ns: &mut Netns, cx: &mut Cx<'_>| {
+            ns.sysctls.fib_multipath_hash_policy = policy;
+            let mut legs: Vec<_> = (1..=64).map(|port| route_output(ns, cx, &flow(port)).via).collect();
+            legs.sort();
+            legs.dedup();
+            legs.len()
+        };
+        lab.run(ask)
+    };
+    assert_eq!((legs(&mut lab, 0), legs(&mut lab, 1)), (1, 2), "ports count with policy 1 only");
+    let e0 = lab.dev("e0");
+    lab.run(|ns, cx| {
+        ns.sysctls.fib_multipath_use_neigh = true;
+        crate::neigh::set(ns, cx, e0, IpAddr::from([10, 0, 0, 9]), None, crate::neigh::NeighState::Failed)
+    })
+    .expect("an entry");
+    assert_eq!(legs(&mut lab, 1), 1);
+}
+
+#[test]
 fn the_reverse_path_filter_is_the_larger_of_all_and_device() {
     let mut lab = Lab::new();
     lab.addr("10.0.0.1/24", "e0");
