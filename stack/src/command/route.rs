@@ -559,14 +559,21 @@ impl fmt::Display for RouteCommand {
                     RouteOp::Replace => "replace",
                     RouteOp::Change => "change",
                 };
-                write!(f, "{} route {verb} {route}", ip(v6(route.family)))
+                write!(f, "{} route {verb} {route}", ip(named_family(route)))
             }
-            RouteCommand::Delete(route) => write!(f, "{} route del {route}", ip(v6(route.family))),
+            RouteCommand::Delete(route) => write!(f, "{} route del {route}", ip(named_family(route))),
             RouteCommand::Flush(select) => write!(f, "{} route flush{select}", ip(v6(select.family))),
             RouteCommand::Show(select) => write!(f, "{} route show{select}", ip(v6(select.family))),
             RouteCommand::Get(get) => get.fmt(f),
         }
     }
+}
+
+/// `default via inet6 ...` alone would be an IPv6 route: then the family has to be said.
+fn named_family(route: &RouteArgs) -> Option<Family> {
+    let foreign = |hop: &NexthopArgs| hop.via.is_some_and(|via| via.is_ipv6());
+    let ambiguous = route.family == Family::V4 && route.dst.prefix_len() == 0 && route.nexthops.iter().any(foreign);
+    if ambiguous { Some(Family::V4) } else { v6(route.family) }
 }
 
 fn v6(family: Family) -> Option<Family> {
