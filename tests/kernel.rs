@@ -111,7 +111,7 @@ impl Lab {
             net.sim.run_until(until);
         }
         let mut seen = Seen::new();
-        for stamped in net.sim.tracer().records() {
+        for stamped in net.sim.tracer().records().iter() {
             let (dev, frame) = match stamped.record {
                 Record::Receive { dev, frame } | Record::DevIn { dev, frame } => (dev, frame),
                 Record::Transmit { dev, frame } | Record::DevOut { dev, frame } => (dev, frame),

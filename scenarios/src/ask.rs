@@ -276,7 +276,7 @@ impl Reader<'_> {
         };
         let mut sent_from = None;
         let mut last: std::collections::BTreeMap<PacketId, Flow> = std::collections::BTreeMap::new();
-        for stamped in tracer.records() {
+        for stamped in tracer.records().iter() {
             if !wanted(stamped.packet) {
                 continue;
             }

@@ -351,8 +351,8 @@ pub fn probability(arms: Arms, arm: u32) -> (u64, u64) {
 /// Builds the exchange out of everything that the tracer holds: clear the tracer before the question is asked.
 pub fn exchange(network: &Network, input: &TraceInput) -> Exchange {
     let mut builder = Builder::new(network, input);
-    for stamped in network.sim.tracer().records() {
-        builder.record(stamped);
+    for stamped in network.sim.tracer().records().iter() {
+        builder.record(&stamped);
     }
     builder.finish()
 }

@@ -8,6 +8,7 @@
 //! Encapsulation pushes bytes into the headroom, decapsulation pulls them off: the payload is never copied.
 
 use crate::id::PacketId;
+use crate::trace::Snap;
 
 /// Room in front of a fresh frame: enough for VXLAN over IPv6 (70 bytes) and an Ethernet header more.
 pub const HEADROOM: usize = 128;
@@ -22,6 +23,8 @@ pub struct Packet {
     buf: Vec<u8>,
     head: u32,
     id: PacketId,
+    /// What the trace kept of the frame when it was sent; taken on receive.
+    pub(crate) sent: Snap,
 }
 
 impl Packet {
@@ -30,7 +33,7 @@ impl Packet {
         buf.reserve(HEADROOM + frame.len());
         buf.resize(HEADROOM, 0);
         buf.extend_from_slice(frame);
-        Packet { buf, head: HEADROOM as u32, id }
+        Packet { buf, head: HEADROOM as u32, id, sent: Snap::default() }
     }
 
     pub(crate) fn with_id(mut self, id: PacketId) -> Packet {
@@ -49,7 +52,7 @@ impl Packet {
 
     /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
     pub fn take(&mut self) -> Packet {
-        let empty = Packet { buf: Vec::new(), head: 0, id: self.id };
+        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, sent: Snap::default() };
         std::mem::replace(self, empty)
     }
 

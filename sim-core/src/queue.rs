@@ -24,7 +24,7 @@ pub(crate) enum Later {
     /// The head of the FIFO of one direction of a link arrives.
     LinkHead(LinkId, u8),
     /// A packet arrives that overtook, or was held back by, its link.
-    Stray(NodeId, PortNo, Packet),
+    Stray(NodeId, PortNo, Box<Packet>),
     /// A node asked to be woken.
     Wake(NodeId),
 }

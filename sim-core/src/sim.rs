@@ -6,7 +6,7 @@ use crate::link::{Direction, Link, LinkConfig, MILLION, WireEvent};
 use crate::packet::{Cause, Packet};
 use crate::queue::{Later, Now, Queue, Seq};
 use crate::time::SimTime;
-use crate::trace::{HEADER_SNAP, Lineage, Snap, Stamped, TraceMode, Tracer};
+use crate::trace::{HEADER_SNAP, Lineage, Snap, TraceMode, Tracer};
 
 /// A state machine without I/O: packets and the clock go in, packets, records and wishes come out through [`Cx`].
 pub trait Node {
@@ -319,7 +319,7 @@ impl<N: Node> Sim<N> {
                 self.fabric.wakes[node.0 as usize] = None;
                 self.with(node, |n, cx| n.wake(cx));
             }
-            Later::Stray(node, port, packet) => self.with(node, |n, cx| n.receive(cx, port, packet)),
+            Later::Stray(node, port, packet) => self.with(node, |n, cx| n.receive(cx, port, *packet)),
             Later::LinkHead(link, side) => self.drain_link(link, side),
         }
         true
@@ -381,7 +381,7 @@ impl<R: Copy> Cx<'_, R> {
     #[inline]
     pub fn record(&mut self, packet: PacketId, record: R) {
         if self.tracing() {
-            self.tracer.push(Stamped { time: self.fabric.now, node: self.node, packet, record });
+            self.tracer.push(self.fabric.now, self.node, packet, record);
         }
     }
 
@@ -392,6 +392,22 @@ impl<R: Copy> Cx<'_, R> {
             TraceMode::Off => Snap::default(),
             TraceMode::Headers => self.tracer.keep(frame, HEADER_SNAP),
             TraceMode::Frames => self.tracer.keep(frame, usize::MAX),
+        }
+    }
+
+    /// Keeps a frame that is about to be sent, so that who receives it need not keep it once more.
+    #[inline]
+    pub fn snap_sent(&mut self, packet: &mut Packet) -> Snap {
+        packet.sent = self.snap(packet.bytes());
+        packet.sent
+    }
+
+    /// Keeps a frame that was just received: what its sender kept, where it did.
+    #[inline]
+    pub fn snap_received(&mut self, packet: &mut Packet) -> Snap {
+        match std::mem::take(&mut packet.sent) {
+            Snap { full: 0, .. } => self.snap(packet.bytes()),
+            sent => sent,
         }
     }
 
@@ -529,7 +545,7 @@ impl<R: Copy> Cx<'_, R> {
         if held {
             self.record(packet.id(), R::wire(port, WireEvent::HeldBack));
             let at = (arrival + config.delay, self.fabric.queue.seq());
-            self.fabric.queue.push_later(at, Later::Stray(far.0, far.1, packet));
+            self.fabric.queue.push_later(at, Later::Stray(far.0, far.1, Box::new(packet)));
         } else {
             self.enqueue(id, side, far, arrival, packet);
         }
@@ -547,7 +563,7 @@ impl<R: Copy> Cx<'_, R> {
         let fifo = &mut fabric.links[id.0 as usize].directions[side as usize].fifo;
         match fifo.back() {
             // A config change may shorten the delay; then the frame overtakes those under way.
-            Some((last, _, _)) if *last > arrival => fabric.queue.push_later(at, Later::Stray(far.0, far.1, packet)),
+            Some((last, _, _)) if *last > arrival => fabric.queue.push_later(at, Later::Stray(far.0, far.1, Box::new(packet))),
             Some(_) => fifo.push_back((at.0, at.1, packet)),
             None => {
                 fifo.push_back((at.0, at.1, packet));

@@ -59,11 +59,23 @@ pub struct Lineage {
     pub node: NodeId,
 }
 
+/// What successive records have in common. A packet leaves several records at one node and instant, so that this is written once
+/// for all of them: a trace is bound by the memory that it touches.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    time: SimTime,
+    node: NodeId,
+    packet: PacketId,
+    /// The first record of the span; it ends where the next one begins.
+    first: u32,
+}
+
 /// Records and bytes of a run, in the order of events.
 #[derive(Debug)]
 pub struct Tracer<R> {
     mode: TraceMode,
-    records: Vec<Stamped<R>>,
+    records: Vec<R>,
+    spans: Vec<Span>,
     arena: Vec<u8>,
     lineage: Vec<Lineage>,
     packets: u32,
@@ -71,14 +83,59 @@ pub struct Tracer<R> {
     truncated: bool,
 }
 
-/// Records kept unless told otherwise: 64 bytes each, so 1 GiB.
+/// Records kept unless told otherwise.
 pub const RECORD_LIMIT: usize = 16 << 20;
+
+/// The records of a run, in the order of events.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a, R> {
+    records: &'a [R],
+    spans: &'a [Span],
+    from: usize,
+}
+
+impl<'a, R: Copy> Records<'a, R> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len() - self.from
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those behind the first `n`.
+    #[must_use]
+    pub fn skip(self, n: usize) -> Records<'a, R> {
+        Records { from: (self.from + n).min(self.records.len()), ..self }
+    }
+
+    /// One of them, counted from 0.
+    pub fn get(&self, at: usize) -> Option<Stamped<R>> {
+        self.skip(at).iter().next()
+    }
+
+    /// All of them, stamped.
+    pub fn iter(&self) -> impl Iterator<Item = Stamped<R>> + use<'a, R> {
+        let Records { records, spans, from } = *self;
+        let mut span = spans.partition_point(|span| span.first as usize <= from).saturating_sub(1);
+        (from..records.len()).map(move |at| {
+            while spans.get(span + 1).is_some_and(|next| next.first as usize <= at) {
+                span += 1;
+            }
+            let Span { time, node, packet, .. } = spans[span];
+            Stamped { time, node, packet, record: records[at] }
+        })
+    }
+}
 
 impl<R: Copy> Tracer<R> {
     pub(crate) fn new(mode: TraceMode) -> Tracer<R> {
         Tracer {
             mode,
             records: Vec::new(),
+            spans: Vec::new(),
             arena: Vec::new(),
             lineage: Vec::new(),
             packets: 0,
@@ -97,9 +154,9 @@ impl<R: Copy> Tracer<R> {
         self.mode = mode;
     }
 
-    /// Keeps at most `records` records.
+    /// Keeps at most `records` records (and at most 2^32).
     pub fn set_limit(&mut self, records: usize) {
-        self.limit = records;
+        self.limit = records.min(u32::MAX as usize);
     }
 
     /// Whether the limit cut the trace short.
@@ -108,8 +165,8 @@ impl<R: Copy> Tracer<R> {
     }
 
     /// The records, in the order of events.
-    pub fn records(&self) -> &[Stamped<R>] {
-        &self.records
+    pub fn records(&self) -> Records<'_, R> {
+        Records { records: &self.records, spans: &self.spans, from: 0 }
     }
 
     /// The bytes that a record points to.
@@ -130,15 +187,20 @@ impl<R: Copy> Tracer<R> {
     /// Forgets all records and bytes, keeping ids and lineage.
     pub fn clear(&mut self) {
         self.records.clear();
+        self.spans.clear();
         self.arena.clear();
         self.truncated = false;
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, record: Stamped<R>) {
+    pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: R) {
         if self.records.len() >= self.limit {
             self.truncated = true;
             return;
+        }
+        let same = self.spans.last().is_some_and(|last| last.packet == packet && last.time == time && last.node == node);
+        if !same {
+            self.spans.push(Span { time, node, packet, first: self.records.len() as u32 });
         }
         self.records.push(record);
     }

@@ -115,7 +115,7 @@ impl Netns {
 impl Node for Netns {
     type Record = Record;
 
-    fn receive(&mut self, cx: &mut Cx<'_>, port: PortNo, packet: Packet) {
+    fn receive(&mut self, cx: &mut Cx<'_>, port: PortNo, mut packet: Packet) {
         let Some(dev) = self.devices.at_port(port) else {
             cx.record(packet.id(), Record::Wire { port, event: WireEvent::Unplugged });
             return cx.recycle(packet);
@@ -125,7 +125,7 @@ impl Node for Netns {
             cx.record(packet.id(), Record::Wire { port, event: WireEvent::TooBig });
             return cx.recycle(packet);
         }
-        let frame = cx.snap(packet.bytes());
+        let frame = cx.snap_received(&mut packet);
         cx.record(packet.id(), Record::Receive { dev, frame });
         dev::netif_receive(self, cx, Skb::new(packet, dev));
     }

@@ -1,7 +1,7 @@
 //! The result of a run: packets at every device as tcpdump sees them, sockets, what servers received, connections, counters.
 
 use serde_json::{Map, Value, json};
-use sim_core::{NodeId, Stamped};
+use sim_core::{NodeId, Records};
 use stack::app::L4;
 use stack::conntrack::{CtView, Tuple};
 use stack::netfilter::ChainCounters;
@@ -23,7 +23,7 @@ fn captured(record: &Record) -> Option<(DevId, &'static str, sim_core::Snap)> {
 }
 
 /// Whether a capture would show any of these.
-pub(super) fn captures(records: &[Stamped<Record>]) -> bool {
+pub(super) fn captures(records: Records<'_, Record>) -> bool {
     records.iter().any(|stamped| captured(&stamped.record).is_some())
 }
 

@@ -170,7 +170,7 @@ impl Run {
                 Some(at) => {
                     let before = self.net.sim.tracer().records().len();
                     self.net.sim.run_until(at);
-                    if captures(&self.net.sim.tracer().records()[before..]) {
+                    if captures(self.net.sim.tracer().records().skip(before)) {
                         last = self.net.sim.now();
                     }
                 }

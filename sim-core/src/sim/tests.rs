@@ -87,7 +87,7 @@ fn the_wire_reports_what_befell_a_frame() {
         let (mut sim, a) = pair(config);
         send(&mut sim, a, &[0, 0, 0]);
         sim.run();
-        assert_eq!(sim.tracer().records()[0].record, Seen::Wire(event));
+        assert_eq!(sim.tracer().records().get(0).expect("one record").record, Seen::Wire(event));
     }
     let (mut sim, a) = pair(LinkConfig::default());
     let link = sim.link_at(a, PortNo(0)).expect("plugged in");

@@ -86,7 +86,7 @@ pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
             let Some(port) = device.port else {
                 return ns.finish(cx, skb, DropReason::DevReady);
             };
-            let frame = cx.snap(skb.packet.bytes());
+            let frame = cx.snap_sent(&mut skb.packet);
             cx.record(skb.id(), Record::Transmit { dev: skb.dev, frame });
             cx.transmit(port, skb.packet);
         }

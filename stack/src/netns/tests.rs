@@ -81,7 +81,7 @@ impl Lab {
     pub(super) fn check(&self) {
         let tracer = self.net.sim.tracer();
         let mut open: BTreeMap<(NodeId, PacketId), &'static str> = BTreeMap::new();
-        for stamped in tracer.records() {
+        for stamped in tracer.records().iter() {
             let key = (stamped.node, stamped.packet);
             match stamped.record {
                 Record::Receive { .. } | Record::Originate { .. } | Record::Resume { .. } => {
