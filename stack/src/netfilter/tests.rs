@@ -116,7 +116,7 @@ impl Bench {
     /// The rules that were recorded: text, tried, verdict.
     fn rules(&self) -> String {
         let mut out = String::new();
-        for stamped in self.sim.tracer().records() {
+        for stamped in self.sim.tracer().records().iter() {
             if let Record::Rule { rule, tried, verdict, .. } = stamped.record {
                 let info = self.netfilter().rule_info(rule).expect("a record names a rule that is there");
                 let _ = writeln!(out, "{} after {tried}: {verdict:?}", info.text);
