@@ -1,5 +1,7 @@
 //! A table under change: nothing of it counts before it is checked and installed.
 
+use std::sync::Arc;
+
 use super::lex::{Parsed, Problem, Word};
 use super::parse::{Aim, Spec};
 use super::print;
@@ -107,8 +109,7 @@ impl Draft {
     pub(crate) fn flush(&mut self, slot: u32) {
         let chain = self.table.chain(slot);
         if !chain.rules.is_empty() {
-            let empty = Chain::new(&chain.name, chain.policy, chain.prov);
-            *self.table.chain_mut(slot) = empty;
+            self.table.chains[slot as usize] = Some(Arc::new(Chain::new(&chain.name, chain.policy, chain.prov)));
         }
         self.counts.chains[slot as usize].rules.clear();
     }
@@ -286,6 +287,8 @@ impl Draft {
         let help = if table.is_some_and(|table| table != self.table.name) {
             let table = table.map_or("", TableName::as_str);
             Some(format!("target {} works only in table {table}", name()))
+        } else if rule.matches.iter().any(|m| m.tables().is_some_and(|tables| !tables.contains(&self.table.name))) {
+            Some("a match of this rule works only in tables raw and mangle".to_owned())
         } else if reach & !hooks != 0 {
             Some(format!("target {} cannot be used from {}", name(), hook_names(reach & !hooks)))
         } else {

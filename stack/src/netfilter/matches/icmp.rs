@@ -134,6 +134,7 @@ impl Extension for Icmp {
         match family {
             Family::V4 if !base.is_proto(proto::ICMP) => Err("ICMP match requires '-p icmp'".into()),
             Family::V6 if !base.is_proto(proto::ICMPV6) => Err("ICMPv6 match requires '-p icmpv6'".into()),
+            Family::V4 if self.asked.is_none() => Err("icmp: option \"--icmp-type\" must be specified".into()),
             Family::V6 if self.asked.is_none() => Err("icmp6: option \"--icmpv6-type\" must be specified".into()),
             _ => Ok(()),
         }
@@ -145,11 +146,7 @@ impl Extension for Icmp {
             Family::V6 => (" -m icmp6", "--icmpv6-type"),
         };
         out.push_str(name);
-        let (kind, lo, hi, not) = match (self.asked, family) {
-            (Some(asked), _) => asked,
-            (None, Family::V4) => (0xff, 0, 0xff, false),
-            (None, Family::V6) => return,
-        };
+        let Some((kind, lo, hi, not)) = self.asked else { return };
         let _ = write!(out, "{} {option} ", if not { " !" } else { "" });
         if kind == 0xff && family == Family::V4 {
             return out.push_str("any");

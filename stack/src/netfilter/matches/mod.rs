@@ -20,6 +20,7 @@ pub(crate) mod physdev;
 pub(crate) mod pkttype;
 pub(crate) mod quota;
 pub(crate) mod recent;
+pub(crate) mod rpfilter;
 pub(crate) mod sctp;
 pub(crate) mod state;
 pub(crate) mod statistic;
@@ -200,6 +201,7 @@ match_enum! {
     Pkttype(pkttype::Pkttype) = "pkttype",
     Quota(quota::Quota) = "quota",
     Recent(Box<recent::Recent>) = "recent",
+    Rpfilter(rpfilter::Rpfilter) = "rpfilter",
     Sctp(sctp::Sctp) = "sctp",
     State(state::State) = "state",
     Statistic(statistic::Statistic) = "statistic",
@@ -238,7 +240,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "policy",
     "rateest",
     "realm",
-    "rpfilter",
     "rt",
     "set",
     "socket",
@@ -287,10 +288,19 @@ impl Match {
         matches!(self, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_))
     }
 
+    /// The tables that it is bound to.
+    pub(crate) fn tables(&self) -> Option<&'static [TableName]> {
+        match self {
+            Match::Rpfilter(_) => Some(&[TableName::Raw, TableName::Mangle]),
+            _ => None,
+        }
+    }
+
     /// The hooks from which it may be reached.
     pub(crate) fn hooks(&self) -> u8 {
         match self {
             Match::Owner(_) => at::OUT | at::POST,
+            Match::Rpfilter(_) => at::PRE,
             Match::Mac(_) => at::PRE | at::IN | at::FORWARD,
             Match::Addrtype(m) => m.hooks(),
             Match::Physdev(m) => m.hooks(),
