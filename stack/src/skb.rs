@@ -49,6 +49,15 @@ pub struct BridgeInfo {
     pub physout: Option<DevId>,
 }
 
+/// What br_netfilter restores of a frame that comes back from the neighbour table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BridgedDnat {
+    /// The source MAC that it had.
+    pub(crate) source: Mac,
+    /// Whether the taps of the bridge see it on the way: not where the header comes out of the cache.
+    pub(crate) tapped: bool,
+}
+
 /// Who sent a packet of our own (`skb->sk`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
@@ -87,9 +96,8 @@ pub struct Skb {
     pub route: Option<Route>,
     /// Set while bridge netfilter has it.
     pub bridge: Option<BridgeInfo>,
-    /// `nf_bridge->bridged_dnat`: br_netfilter sends it through the neighbour table only to learn a new destination MAC; the source
-    /// MAC that it had.
-    pub(crate) bridged_dnat: Option<Mac>,
+    /// `nf_bridge->bridged_dnat`: br_netfilter sends it through the neighbour table only to learn a new destination MAC.
+    pub(crate) bridged_dnat: Option<BridgedDnat>,
     /// Who sent it, if a socket here did.
     pub owner: Option<Owner>,
     /// `IPCB(skb)->frag_max_size`: the largest fragment that it was put together from; 0: none.

@@ -4,20 +4,27 @@
 //! and does not go through it again. A frame whose destination DNAT changed to a neighbour on the same bridge gets that neighbour's
 //! MAC and is bridged on, TTL and source MAC untouched.
 
+use std::net::IpAddr;
+
+use sim_core::SimTime;
+
 use crate::Cx;
-use crate::addr::Mac;
 use crate::dev::bridge;
 use crate::dev::device::DevId;
 use crate::dev::source_mac;
 use crate::drop_reason::DropReason;
 use crate::ip::{frag, input};
-use crate::neigh;
+use crate::neigh::table::Key;
+use crate::neigh::{self, NeighState};
 use crate::netfilter::hook::{Hook, HookState, HookVerdict, nf_hook};
 use crate::netns::Netns;
 use crate::route::RouteKind;
-use crate::skb::{BridgeInfo, PktType, Skb};
+use crate::skb::{BridgeInfo, BridgedDnat, PktType, Skb};
 use crate::trace::Record;
 use crate::view::{ETH_HLEN, be16, ethertype};
+
+/// Permanent neighbours of a bridge whose first frame is remembered.
+const CACHED_HEADERS_MAX: usize = 65_536;
 
 /// What PREROUTING made of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +57,8 @@ pub(crate) fn pre_routing(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge:
         Ok(Bridging::ToNeighbour) => {
             let route = skb.route.expect("it was routed to a neighbour");
             let next_hop = route.via.unwrap_or_else(|| skb.dst());
-            skb.bridged_dnat = source_mac(skb.packet.bytes());
+            let source = source_mac(skb.packet.bytes()).unwrap_or_default();
+            skb.bridged_dnat = Some(BridgedDnat { source, tapped: !has_cached_header(ns, cx.now(), bridge, next_hop) });
             skb.dev = bridge;
             // Comes back in `resume_bridged_dnat`; what is dropped on the way has been recorded.
             drop(neigh::output(ns, cx, skb, next_hop));
@@ -99,9 +107,31 @@ fn host_instead(kind: PktType) -> PktType {
     if kind == PktType::OtherHost { PktType::Host } else { kind }
 }
 
+/// `neigh->nud_state & NUD_CONNECTED && neigh->hh.hh_len`: whether the MAC is taken from the cache. A neighbour that was found
+/// reachable has been sent to before; a permanent one may not have been.
+fn has_cached_header(ns: &mut Netns, now: SimTime, bridge: DevId, next_hop: IpAddr) -> bool {
+    let state = ns.neighbours.get_mut(Key::new(bridge, next_hop)).map(|entry| (entry.state, entry.fresh_until));
+    match state {
+        Some((NeighState::Reachable, fresh_until)) => now <= fresh_until,
+        Some((NeighState::Permanent | NeighState::Noarp, _)) => {
+            let Some(bridge) = ns.devices.get_mut(bridge).bridge_mut() else { return false };
+            if bridge.cached_headers.len() >= CACHED_HEADERS_MAX {
+                return true;
+            }
+            !bridge.cached_headers.insert(next_hop)
+        }
+        _ => false,
+    }
+}
+
 /// `br_nf_pre_routing_finish_bridge_slow`: the neighbour table has written the destination MAC; the source goes back to what it was.
-pub(crate) fn resume_bridged_dnat(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge: DevId, source: Mac) {
-    skb.packet.bytes_mut()[6..12].copy_from_slice(&source.0);
+pub(crate) fn resume_bridged_dnat(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge: DevId, dnat: BridgedDnat) {
+    if dnat.tapped {
+        let frame = cx.snap(skb.packet.bytes());
+        cx.record(skb.id(), Record::DevOut { dev: bridge, frame });
+    }
+    skb.packet.bytes_mut()[6..12].copy_from_slice(&dnat.source.0);
+    skb.pkt_type = PktType::Host;
     let Some(port) = skb.bridge.and_then(|info| info.physin) else {
         return ns.finish(cx, skb, DropReason::BridgeNoPort);
     };

@@ -6,6 +6,9 @@
 //!   bridge's own interface -> xmit ---------------------------------------+-> forward: [br_netfilter FORWARD, POSTROUTING] -> port
 //! ```
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 use sim_core::SimTime;
 
@@ -36,6 +39,8 @@ pub struct Bridge {
     pub group_fwd_mask: u16,
     /// Whether its MTU was set by hand: else it is that of its smallest port.
     pub(crate) mtu_set: bool,
+    /// Neighbours that br_netfilter has sent to through the neighbour table: their headers are cached (`neigh->hh`).
+    pub(crate) cached_headers: BTreeSet<IpAddr>,
     /// Whether its MAC was set by hand: else it is the least of its ports'.
     pub(crate) mac_set: bool,
 }
@@ -185,8 +190,8 @@ pub(crate) fn handle_frame_finish(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb,
 /// `br_dev_xmit`: the bridge's own interface sends.
 pub(crate) fn xmit(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
     let bridge = skb.dev;
-    if let Some(source) = skb.bridged_dnat.take() {
-        return br_netfilter::resume_bridged_dnat(ns, cx, skb, bridge, source);
+    if let Some(dnat) = skb.bridged_dnat.take() {
+        return br_netfilter::resume_bridged_dnat(ns, cx, skb, bridge, dnat);
     }
     let frame = cx.snap(skb.packet.bytes());
     cx.record(skb.id(), Record::DevOut { dev: bridge, frame });

@@ -57,14 +57,15 @@ fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<Input, Drop
             skb.route = None;
         }
     }
-    let route = match skb.route {
-        Some(route) => route,
-        None => {
-            let route = route_input(ns, cx, skb)?;
-            skb.route = Some(route);
-            route
-        }
-    };
+    if let Some(route) = skb.route {
+        // Judged when it was sent, or by br_netfilter.
+        return match route.kind {
+            RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast => Ok(Input::Local),
+            _ => decide(ns, cx, skb, &route),
+        };
+    }
+    let route = route_input(ns, cx, skb)?;
+    skb.route = Some(route);
     decide(ns, cx, skb, &route)
 }
 
@@ -196,26 +197,25 @@ fn route_localnet(ns: &Netns, skb: &Skb) -> bool {
 
 /// What the route, the sysctls and the source say.
 fn decide(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, route: &Route) -> Result<Input, DropReason> {
-    // What we sent ourselves was judged when it was sent; its source is ours.
-    let from_wire = !ns.devices.get(skb.dev).is_loopback();
     match route.kind {
         RouteKind::Local => {
-            validate_source(ns, cx, skb, from_wire)?;
+            validate_source(ns, cx, skb)?;
             drop_unicast_in_l2_multicast(ns, skb)?;
             Ok(Input::Local)
         }
+        RouteKind::Broadcast if bc_forwarding(ns, skb) => {
+            validate_source(ns, cx, skb)?;
+            Ok(Input::Forward)
+        }
         RouteKind::Broadcast | RouteKind::Multicast => {
             if !skb.src().is_unspecified() {
-                validate_source(ns, cx, skb, from_wire)?;
-            }
-            if route.kind == RouteKind::Broadcast && bc_forwarding(ns, skb) {
-                return Err(DropReason::Unsupported);
+                validate_source(ns, cx, skb)?;
             }
             Ok(Input::Local)
         }
         RouteKind::Unicast => {
             forwarding(ns, cx, skb)?;
-            validate_source(ns, cx, skb, from_wire)?;
+            validate_source(ns, cx, skb)?;
             drop_unicast_in_l2_multicast(ns, skb)?;
             Ok(Input::Forward)
         }
@@ -246,14 +246,14 @@ pub(crate) fn is_forwarding(ns: &Netns, skb: &Skb) -> bool {
     }
 }
 
-/// A broadcast of a network that may be passed on: not modelled, and off unless told.
+/// `IN_DEV_BFORWARD`: whether a broadcast of a network is passed on.
 fn bc_forwarding(ns: &Netns, skb: &Skb) -> bool {
     skb.dst() != IpAddr::V4(Ipv4Addr::BROADCAST) && ns.sysctls.all4.bc_forwarding && ns.devices.get(skb.dev).conf4.bc_forwarding
 }
 
-/// `fib_validate_source`, with its record.
-fn validate_source(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, from_wire: bool) -> Result<(), DropReason> {
-    if skb.ip_version() == Family::V6 || !from_wire {
+/// `fib_validate_source`, with its record. What comes back through loopback is ours.
+fn validate_source(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<(), DropReason> {
+    if skb.ip_version() == Family::V6 || ns.devices.get(skb.dev).is_loopback() {
         return Ok(());
     }
     let answer = route::validate_source(ns, &flow_of(skb));

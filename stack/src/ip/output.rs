@@ -11,7 +11,7 @@ use crate::neigh;
 use crate::netfilter::hook::{Hook, HookState, HookVerdict, nf_hook};
 use crate::netns::Netns;
 use crate::route::{Route, RouteKind};
-use crate::skb::{PktType, Skb};
+use crate::skb::Skb;
 use crate::trace::{Check, CheckResult, Record, cause};
 use crate::view::{ETH_HLEN, ethertype, proto, put16};
 
@@ -44,13 +44,10 @@ fn local_out(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<HookVerdi
     if nf_hook(ns, cx, &state, skb)? == HookVerdict::Stolen {
         return Ok(HookVerdict::Stolen);
     }
-    // ip_route_me_harder: a rule changed what the route depends on.
+    // Where a rule changed what the route depends on, OUTPUT has looked it up anew (ip_route_me_harder), and recorded it.
     let again = skb.route.expect("OUTPUT replaces a route, it takes none away");
-    if again != route {
-        record_route(cx, skb.id(), &again);
-        leads_out(&again)?;
-        skb.dev = again.dev;
-    }
+    leads_out(&again)?;
+    skb.dev = again.dev;
     Ok(HookVerdict::Accept)
 }
 
@@ -89,8 +86,8 @@ fn post_routing(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<HookVe
     nf_hook(ns, cx, &HookState { hook: Hook::PostRouting, family, indev, outdev: Some(route.dev) }, skb)
 }
 
-/// `dev_loopback_xmit` of `ip_mc_output`: a broadcast of our own is for us as well, and so is a multicast to a group that we listen to.
-/// The copy comes in through the device that the original leaves by.
+/// `ip_mc_output`: a broadcast of our own is for us as well, and so is a multicast to a group that we listen to. The copy passes
+/// POSTROUTING first, and comes in through the device that the original leaves by (`dev_loopback_xmit`).
 fn loop_back(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
     let device = ns.devices.get(route.dev);
     let ours = route.kind == RouteKind::Broadcast || multicast::is_member(ns, route.dev, skb.dst());
@@ -99,19 +96,26 @@ fn loop_back(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
     if device.is_loopback() || !ours || of_kernel {
         return;
     }
-    let mut packet = cx.copy(&skb.packet, cause::FLOOD_COPY);
-    packet.pull(usize::from(skb.l3));
-    let family = skb.ip_version();
-    let header = packet.push(ETH_HLEN);
+    let (mac, family) = (device.mac, skb.ip_version());
+    let packet = cx.copy(&skb.packet, cause::FLOOD_COPY);
+    let frame = cx.snap(packet.bytes());
+    cx.record(packet.id(), Record::Resume { dev: route.dev, frame });
+    let mut copy = Skb { packet, owner: None, ..*skb };
+    let state = HookState { hook: Hook::PostRouting, family, indev: None, outdev: Some(route.dev) };
+    match nf_hook(ns, cx, &state, &mut copy) {
+        Ok(HookVerdict::Accept) => {}
+        Ok(HookVerdict::Stolen) => return,
+        Err(reason) => return ns.finish(cx, copy, reason),
+    }
+    cx.record(copy.id(), Record::Queue { dev: route.dev });
+    let l3 = usize::from(copy.l3);
+    copy.packet.pull(l3);
+    let header = copy.packet.push(ETH_HLEN);
     header[..6].copy_from_slice(&Mac::BROADCAST.0);
-    header[6..12].copy_from_slice(&device.mac.0);
+    header[6..12].copy_from_slice(&mac.0);
     put16(header, 12, if family == Family::V4 { ethertype::IPV4 } else { ethertype::IPV6 });
-    let mut copy = Skb { packet, owner: None, pkt_type: PktType::Broadcast, ..*skb };
     copy.l4 = copy.l4 - copy.l3 + ETH_HLEN as u16;
     copy.l3 = ETH_HLEN as u16;
-    let frame = cx.snap(copy.packet.bytes());
-    cx.record(copy.id(), Record::Resume { dev: route.dev, frame });
-    cx.record(copy.id(), Record::Queue { dev: route.dev });
     ns.requeue(cx, route.dev, copy);
 }
 
