@@ -142,7 +142,10 @@ impl Node for Netns {
         skb.dev = dev;
         skb.iif = dev;
         let frame = cx.snap(skb.packet.bytes());
-        cx.record(skb.id(), Record::Receive { dev, frame });
+        // No tap sees the copy of a broadcast that comes back to its sender (PACKET_LOOPBACK).
+        let record =
+            if self.devices.get(dev).is_loopback() { Record::Receive { dev, frame } } else { Record::Resume { dev, frame } };
+        cx.record(skb.id(), record);
         dev::netif_receive(self, cx, skb);
         if let Some(at) = self.timers.next_at() {
             cx.wake_at(at);

@@ -15,6 +15,7 @@ use crate::trace::{Bridged, Record};
 use crate::view;
 
 mod bridges;
+mod filtered;
 mod fragments;
 mod routed;
 

@@ -228,3 +228,16 @@ fn nobody_answers_for_the_next_hop() {
     assert_eq!((back[34], back[35], back[42 + 8]), (3, 1, 63), "quoted as it would have left");
     assert_eq!(lab.drops("router"), [DropReason::NeighFailed]);
 }
+
+#[test]
+fn a_broadcast_of_a_subnet_is_passed_on_only_where_all_allow_it() {
+    let mut lab = line();
+    let frame = udp(&lab, "10.0.1.2", "10.0.2.255").frame();
+    lab.send("client", "eth0", &frame);
+    assert!(lab.sent_ip("router", "eth1").is_empty());
+    lab.all("router", &["sysctl -w net.ipv4.conf.all.bc_forwarding=1", "sysctl -w net.ipv4.conf.eth0.bc_forwarding=1"]);
+    lab.forget();
+    lab.send("client", "eth0", &frame);
+    let out = lab.sent_ip("router", "eth1");
+    assert_eq!((&out[0][..6], out[0][22]), (&[0xff; 6][..], 63));
+}
