@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use crate::Cx;
 use crate::addr::Family;
 use crate::app::http::{self, Served};
-use crate::app::zones::{self, Zones};
+use crate::app::zones::{self, Scope, Zones};
 use crate::app::{AppId, AppState, L4, Received, Server, Service, SocketOptions};
 use crate::errno::Errno;
 use crate::netns::Netns;
 use crate::socket::{Options, table, tcp, udp};
+use crate::trace::NO_PACKET;
 use crate::view::proto;
 
 /// Bytes of what a server was sent that are kept.
@@ -139,11 +140,12 @@ fn process(ns: &mut Netns, cx: &mut Cx<'_>, stream: &mut Stream) {
         Service::Greeting(_) | Service::Sink => stream.input.clear(),
         Service::Dns(_) => {
             let Some(zones) = &running.zones else { return };
+            let scope = Scope { server: &ns.name, packet: ns.sockets.current().unwrap_or(NO_PACKET) };
             // RFC 1035, section 4.2.2: each message behind its length.
             while let [high, low, rest @ ..] = stream.input.as_slice() {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 let Some(message) = rest.get(..length) else { return };
-                if let Some(answer) = zones::serve(cx, &ns.name, zones, message, true) {
+                if let Some(answer) = zones::serve(cx, scope, zones, message, true) {
                     stream.output.extend_from_slice(&(answer.len() as u16).to_be_bytes());
                     stream.output.extend_from_slice(&answer);
                 }
@@ -161,10 +163,11 @@ pub(crate) fn datagram(ns: &mut Netns, cx: &mut Cx<'_>, app: AppId, socket: u32,
         ns.apps.received.push(Received { time: cx.now(), app, from, to, data });
     }
     let Some(AppState::Server(running)) = ns.apps.list.get(app.0 as usize) else { return };
+    let scope = Scope { server: &ns.name, packet: ns.sockets.current().unwrap_or(NO_PACKET) };
     let answer = match &running.server.service {
         Service::Echo => Some(data.to_vec()),
         Service::Reply(reply) => Some(reply.to_vec()),
-        Service::Dns(_) => running.zones.as_ref().and_then(|zones| zones::serve(cx, &ns.name, zones, data, false)),
+        Service::Dns(_) => running.zones.as_ref().and_then(|zones| zones::serve(cx, scope, zones, data, false)),
         Service::Sink => None,
         // Neither speaks UDP.
         Service::Http(_) | Service::Greeting(_) => None,

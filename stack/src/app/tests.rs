@@ -9,9 +9,12 @@ use sim_core::{Sim, TraceMode};
 use super::http::{self, Read, Served};
 use super::message::{self, Reply};
 use super::resolver::candidates;
-use super::zones::{self, Zones};
+use super::zones::{self, Scope, Zones};
 use super::{DnsData, DnsRecord, DnsZones, HttpFallback, HttpPage, HttpSite, QType, Resolver};
 use crate::netns::Netns;
+use crate::trace::NO_PACKET;
+
+const SCOPE: Scope<'static> = Scope { server: "dns", packet: NO_PACKET };
 
 fn a(address: [u8; 4]) -> DnsRecord {
     DnsRecord { ttl: 5, data: DnsData::A(address.into()) }
@@ -46,7 +49,7 @@ fn dig(zones: DnsZones, name: &str, qtype: QType) -> String {
     let node = sim.add_node("dns", Netns::new("dns"));
     let zones = Zones::new(Arc::new(zones));
     let question = message::query(7, name, qtype).expect("a name of DNS");
-    let bytes = sim.with(node, |_, cx| zones::serve(cx, "dns", &zones, &question, false)).expect("an answer");
+    let bytes = sim.with(node, |_, cx| zones::serve(cx, SCOPE, &zones, &question, false)).expect("an answer");
     let response = message::read_response(&bytes).expect("a DNS answer");
     let flags = u16::from_be_bytes([bytes[2], bytes[3]]);
     let authority = u16::from_be_bytes([bytes[8], bytes[9]]);
@@ -225,7 +228,7 @@ proptest! {
         // As they are, and behind the header of a question.
         let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &bytes].concat();
         for message in [&bytes, &question] {
-            let _ = sim.with(node, |_, cx| zones::serve(cx, "dns", &zones, message, false));
+            let _ = sim.with(node, |_, cx| zones::serve(cx, SCOPE, &zones, message, false));
         }
     }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use sim_core::PacketId;
 use sim_core::choice::{Arms, key_of};
 
 use crate::Cx;
 use crate::app::message::{self, Query, Reply};
 use crate::app::{DnsData, DnsRecord, DnsZones, QType};
-use crate::trace::purpose;
+use crate::trace::{Record, purpose};
 
 /// CNAMEs that are followed.
 const CNAME_LIMIT: usize = 8;
@@ -17,6 +18,14 @@ const NOERROR: u8 = 0;
 const NXDOMAIN: u8 = 3;
 const NOTIMP: u8 = 4;
 const REFUSED: u8 = 5;
+
+/// Who answers, and which packet asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    /// The namespace of the server.
+    pub(crate) server: &'a str,
+    pub(crate) packet: PacketId,
+}
 
 /// Zones, and the names that exist in them although they have no records (empty non-terminals, RFC 4592 section 2.2.2).
 #[derive(Clone, Debug)]
@@ -41,8 +50,8 @@ impl Zones {
         Zones { data, inner_names }
     }
 
-    /// Answers a question. `scope` names the server, for the shuffle.
-    pub(crate) fn answer(&self, cx: &mut Cx<'_>, scope: &str, query: &Query) -> Reply {
+    /// Answers a question.
+    pub(crate) fn answer(&self, cx: &mut Cx<'_>, scope: Scope<'_>, query: &Query) -> Reply {
         let asked = query.name.trim_end_matches('.').to_ascii_lowercase();
         let mut reply = Reply::default();
         let mut name = asked.clone();
@@ -52,7 +61,7 @@ impl Zones {
             name = next;
         }
         if self.data.shuffle {
-            shuffle(cx, &format!("{scope} {asked} {:?}", query.qtype), &mut reply.answers);
+            shuffle(cx, scope, &format!("{asked} {:?}", query.qtype), &mut reply.answers);
         }
         self.add_targets(&mut reply);
         reply
@@ -161,7 +170,7 @@ impl Zones {
 }
 
 /// Answers a message; none where nothing is to be sent back.
-pub(crate) fn serve(cx: &mut Cx<'_>, scope: &str, zones: &Zones, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
+pub(crate) fn serve(cx: &mut Cx<'_>, scope: Scope<'_>, zones: &Zones, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let Some(query) = message::read_query(bytes) else {
         // An answer is not answered: two servers would talk for ever.
         let is_answer = bytes.get(2).is_none_or(|flags| flags & 0x80 != 0);
@@ -210,14 +219,16 @@ fn type_of(data: &DnsData) -> QType {
 }
 
 /// `loadbalance`: aliases first, then the addresses in any order (Fisher and Yates; each exchange is a decision).
-fn shuffle(cx: &mut Cx<'_>, key: &str, answers: &mut [(String, DnsRecord)]) {
+fn shuffle(cx: &mut Cx<'_>, scope: Scope<'_>, question: &str, answers: &mut [(String, DnsRecord)]) {
     let address = |(_, record): &(String, DnsRecord)| matches!(record.data, DnsData::A(_) | DnsData::Aaaa(_));
     answers.sort_by_key(address);
     let first = answers.partition_point(|answer| !address(answer));
     let addresses = &mut answers[first..];
-    let key = key_of(key.as_bytes());
+    let key = key_of(format!("{} {question}", scope.server).as_bytes());
     for n in (1..addresses.len()).rev() {
-        let arm = cx.decide(purpose::DNS_ORDER, key, Arms::Equal(n as u32 + 1)).arm;
+        let choice = cx.decide(purpose::DNS_ORDER, key, Arms::Equal(n as u32 + 1));
+        let (draw, arm) = (choice.key.draw, choice.arm);
+        cx.record(scope.packet, Record::Choice { purpose: purpose::DNS_ORDER.0, key, draw, arm });
         addresses.swap(n, arm as usize);
     }
 }
