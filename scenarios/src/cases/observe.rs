@@ -137,8 +137,14 @@ fn connection(view: &CtView) -> Value {
     if let Some(state) = view.state {
         entry.insert("state".into(), json!(state));
     }
-    entry.insert("orig".into(), tuple(&view.original));
-    entry.insert("reply".into(), tuple(&view.reply));
+    for (at, side, of) in [(0, "orig", &view.original), (1, "reply", &view.reply)] {
+        let mut fields = tuple(of);
+        if let (Some(fields), Some(counts)) = (fields.as_object_mut(), view.counts) {
+            fields.insert("packets".into(), json!(counts[at].0));
+            fields.insert("bytes".into(), json!(counts[at].1));
+        }
+        entry.insert(side.into(), fields);
+    }
     let flags: Vec<&str> =
         [(view.unreplied, "UNREPLIED"), (view.assured, "ASSURED")].iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
     entry.insert("flags".into(), json!(flags));

@@ -129,12 +129,16 @@ pub(crate) fn nf_conntrack_in(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState
         let verdict = track(conn, info.dir(), skb, &sysctls.ct, cx.now());
         match verdict {
             Tracked::Accept | Tracked::Kill => {
-                if info == CtInfo::EstablishedReply {
-                    conn.status |= status::SEEN_REPLY;
-                }
                 if let Some(counts) = &mut conn.counts {
                     let count = &mut counts[info.dir() as usize];
                     *count = (count.0 + 1, count.1 + skb.ip_len() as u64);
+                }
+                if verdict == Tracked::Kill {
+                    kill(conntrack, cx, id, skb.id());
+                    return Ok(());
+                }
+                if info == CtInfo::EstablishedReply {
+                    conn.status |= status::SEEN_REPLY;
                 }
                 if let Some(before) = before {
                     let after = (conn.status, state_code(conn));
@@ -143,9 +147,6 @@ pub(crate) fn nf_conntrack_in(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState
                     } else if before != after {
                         record(cx, conntrack, skb, id, info, CtEvent::Changed);
                     }
-                }
-                if verdict == Tracked::Kill {
-                    kill(conntrack, cx, id, skb.id());
                 }
                 return Ok(());
             }
@@ -245,9 +246,8 @@ fn make_room(conntrack: &mut Conntrack, cx: &mut Cx<'_>, sysctls: &CtSysctls) ->
     }
     let tuples = 2 * u64::from(conntrack.table.count());
     if EVICTION_RANGE * tuples >= u64::from(sysctls.buckets) {
-        // Which of the un-ASSURED ones stands in those buckets depends on the kernel's random seed; here it is the oldest.
-        let victims = conntrack.table.select(|conn| !conn.has(status::ASSURED));
-        if let Some(&victim) = victims.first() {
+        // Which of the un-ASSURED ones stands in those buckets depends on the kernel's random seed; here it is an old one.
+        if let Some(victim) = conntrack.table.unassured() {
             kill(conntrack, cx, victim, NO_PACKET);
             conntrack.stats.early_drop += 1;
             return Ok(());

@@ -24,7 +24,7 @@ mod tests;
 use std::net::IpAddr;
 
 use super::table::{Dir, status};
-use super::{CtInfo, Tuple, kill};
+use super::{CtInfo, kill};
 use crate::Cx;
 use crate::dev::device::DevId;
 use crate::drop_reason::DropReason;
@@ -253,11 +253,7 @@ fn record(cx: &mut Cx<'_>, state: &HookState, skb: &Skb, ct: CtId, manip: Manip)
 }
 
 /// Whether a NAT target already chose this end of a connection.
+#[cfg(test)]
 pub(crate) fn is_initialized(ns: &Netns, ct: CtId, manip: Manip) -> bool {
     ns.conntrack.table.get(ct).is_some_and(|conn| conn.has(manip.done()))
-}
-
-/// The tuple that `manip` of a connection would start from: what its first packet is now.
-pub(crate) fn current_tuple(ns: &Netns, ct: CtId) -> Option<Tuple> {
-    ns.conntrack.table.get(ct)?.reply.invert()
 }

@@ -151,7 +151,7 @@ fn chunks(l4: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
         let header = l4.get(at..at + 4)?;
         let length = be16(header, 2);
         let rest = &l4[at + 4..];
-        at = if length == 0 { l4.len() } else { at + (usize::from(length) + 3 & !3) };
+        at = if length == 0 { l4.len() } else { at + usize::from(length).next_multiple_of(4) };
         Some(Chunk { kind: header[0], flags: header[1], length, rest })
     })
 }

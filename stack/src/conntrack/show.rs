@@ -6,7 +6,7 @@ use sim_core::SimTime;
 
 use super::table::{Conn, Track, status};
 use super::tuple::Tuple;
-use super::{Conntrack, CtId};
+use super::{Conntrack, CtEvent, CtId};
 use crate::view::proto;
 
 /// A connection, as `conntrack -L` shows it.
@@ -97,41 +97,61 @@ impl Conntrack {
 
     /// `conntrack -L`'s line of a connection.
     pub fn line(view: &CtView) -> String {
-        let protocol = view.original.proto;
-        let mut line = format!("{:<8} {protocol} ", protocol_name(protocol));
-        let mut put = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a String takes all");
-        put(format_args!("{} ", view.timeout));
-        if let Some(state) = view.state {
-            put(format_args!("{state} "));
-        }
-        for (at, tuple) in [(0, &view.original), (1, &view.reply)] {
-            put(format_args!("src={} dst={} ", tuple.src, tuple.dst));
-            match protocol {
-                proto::ICMP | proto::ICMPV6 => {
-                    put(format_args!("type={} code={} id={} ", tuple.dport >> 8, tuple.dport & 0xff, tuple.sport));
-                }
-                proto::GRE => put(format_args!("srckey=0x{:x} dstkey=0x{:x} ", tuple.sport, tuple.dport)),
-                // The tool knows DCCP, the kernel no longer does: its ports are 0.
-                _ if tuple.has_ports() || protocol == DCCP => put(format_args!("sport={} dport={} ", tuple.sport, tuple.dport)),
-                _ => {}
-            }
-            if let Some(counts) = &view.counts {
-                put(format_args!("packets={} bytes={} ", counts[at].0, counts[at].1));
-            }
-            if at == 0 && view.unreplied {
-                put(format_args!("[UNREPLIED] "));
-            }
-        }
-        if view.assured {
-            put(format_args!("[ASSURED] "));
-        }
-        put(format_args!("mark={} ", view.mark));
+        let mut line = body(view);
+        write!(line, " mark={}", view.mark).expect("a String takes all");
         if view.zone != 0 {
-            put(format_args!("zone={} ", view.zone));
+            write!(line, " zone={}", view.zone).expect("a String takes all");
         }
-        put(format_args!("use=1"));
+        line.push_str(" use=1");
         line
     }
+
+    /// `conntrack -E`'s line of what a record says; none for what is no event to the kernel (a packet of a known connection).
+    pub fn event_line(event: CtEvent, view: &CtView) -> Option<String> {
+        let word = match event {
+            CtEvent::Confirmed => "[NEW]",
+            CtEvent::Changed => "[UPDATE]",
+            CtEvent::Destroyed => "[DESTROY]",
+            CtEvent::New | CtEvent::Found | CtEvent::Invalid | CtEvent::Untracked => return None,
+        };
+        let mut line = format!("{word:>9} {}", body(view));
+        if view.mark != 0 {
+            write!(line, " mark={}", view.mark).expect("a String takes all");
+        }
+        Some(line)
+    }
+}
+
+/// What `-L` and `-E` have in common.
+fn body(view: &CtView) -> String {
+    let protocol = view.original.proto;
+    let mut line = format!("{:<8} {protocol} {}", protocol_name(protocol), view.timeout);
+    let mut put = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a String takes all");
+    if let Some(state) = view.state {
+        put(format_args!(" {state}"));
+    }
+    for (at, tuple) in [(0, &view.original), (1, &view.reply)] {
+        put(format_args!(" src={} dst={}", tuple.src, tuple.dst));
+        match protocol {
+            proto::ICMP | proto::ICMPV6 => {
+                put(format_args!(" type={} code={} id={}", tuple.dport >> 8, tuple.dport & 0xff, tuple.sport));
+            }
+            proto::GRE => put(format_args!(" srckey=0x{:x} dstkey=0x{:x}", tuple.sport, tuple.dport)),
+            // The tool knows DCCP, the kernel no longer does: its ports are 0.
+            _ if tuple.has_ports() || protocol == DCCP => put(format_args!(" sport={} dport={}", tuple.sport, tuple.dport)),
+            _ => {}
+        }
+        if let Some(counts) = &view.counts {
+            put(format_args!(" packets={} bytes={}", counts[at].0, counts[at].1));
+        }
+        if at == 0 && view.unreplied {
+            put(format_args!(" [UNREPLIED]"));
+        }
+    }
+    if view.assured {
+        put(format_args!(" [ASSURED]"));
+    }
+    line
 }
 
 const DCCP: u8 = 33;

@@ -178,6 +178,7 @@ pub(crate) struct Table {
     count: u32,
     order: u64,
     cursor: u32,
+    victim: u32,
     swept_at: SimTime,
 }
 
@@ -354,7 +355,7 @@ impl Table {
             if self.get(id).is_some_and(|conn| conn.has(status::CONFIRMED) && !conn.has(status::DYING) && conn.timeout <= now) {
                 removed(self, id);
             }
-            if !keep && self.cursor as usize % CHUNK == 0 {
+            if !keep && (self.cursor as usize).is_multiple_of(CHUNK) {
                 self.release(at / CHUNK, now);
             }
         }
@@ -379,6 +380,28 @@ impl Table {
             self.swept_at = now;
         }
         due
+    }
+
+    /// One in the table that is not ASSURED; looks at a bounded number, from where it last stopped.
+    pub(crate) fn unassured(&mut self) -> Option<CtId> {
+        const LOOKED_AT: usize = 1024;
+        for _ in 0..LOOKED_AT.min(self.next as usize) {
+            if self.victim >= self.next {
+                self.victim = 0;
+            }
+            let at = self.victim as usize;
+            if self.chunks[at / CHUNK].is_none() {
+                self.victim = ((at / CHUNK + 1) * CHUNK) as u32;
+                continue;
+            }
+            self.victim += 1;
+            let id = CtId(at as u32);
+            if self.get(id).is_some_and(|conn| conn.status & (status::CONFIRMED | status::DYING | status::ASSURED) == status::CONFIRMED)
+            {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Those that have expired and still stand in the table.

@@ -177,7 +177,6 @@ pub(crate) struct Segment<'a> {
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
-const PSH: u8 = 8;
 const ACK: u8 = 16;
 const URG: u8 = 32;
 
@@ -193,7 +192,6 @@ impl<'a> Segment<'a> {
             flags & (FIN | SYN | RST | ACK | URG),
             SYN | 34 | 18 | RST | 20 | 17 | 49 | ACK | 48 // syn, syn+urg, syn+ack, rst, rst+ack, fin+ack, fin+ack+urg, ack, ack+urg
         );
-        let _ = PSH;
         if !sensible {
             return None;
         }
@@ -326,10 +324,10 @@ pub(crate) fn packet(conn: &mut Conn, dir: Dir, l4: &[u8], sysctls: &CtSysctls, 
             }
         }
         TcpState::SynSent2 => track.last.flags |= flag::SIMULTANEOUS_OPEN,
-        TcpState::SynRecv => {
-            if dir == Dir::Reply && kind == Kind::Ack && track.last.flags & flag::SIMULTANEOUS_OPEN != 0 {
-                new = TcpState::Established;
-            }
+        TcpState::SynRecv
+            if dir == Dir::Reply && kind == Kind::Ack && track.last.flags & flag::SIMULTANEOUS_OPEN != 0 =>
+        {
+            new = TcpState::Established;
         }
         TcpState::Close if kind == Kind::Rst => match track.reset(&segment, dir, (seen_reply, assured), sysctls) {
             Reset::Closes => {}

@@ -153,7 +153,7 @@ pub(super) fn tcp(src: &str, sport: u16, dst: &str, dport: u16, rest: Tcp<'_>) -
     l4[8..12].copy_from_slice(&rest.ack.to_be_bytes());
     l4.extend(rest.options);
     l4.resize(l4.len().next_multiple_of(4), 0);
-    l4[12] = (l4.len() / 4 << 4) as u8;
+    l4[12] = ((l4.len() / 4) << 4) as u8;
     l4[13] = rest.flags.bytes().fold(0, |flags, letter| flags | "FSRPAUEC".find(letter as char).map_or(0, |bit| 1 << bit));
     put16(&mut l4, 14, rest.window);
     l4.resize(l4.len() + rest.len, b'x');
@@ -368,4 +368,69 @@ fn a_record_says_what_was_found_and_what_it_became() {
         .collect();
     let expected = [(CtEvent::New, true), (CtEvent::Confirmed, true), (CtEvent::Found, true), (CtEvent::Changed, false)];
     assert_eq!(events, expected);
+}
+
+/// What a router with Linux 6.18 printed for the same packets (`conntrack -E`, 1.4.7).
+const EVENTS: &str = "    \
+    [NEW] tcp      6 120 SYN_SENT src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 [UNREPLIED] src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000
+ [UPDATE] tcp      6 60 SYN_RECV src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000
+ [UPDATE] tcp      6 432000 ESTABLISHED src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000 [ASSURED]
+ [UPDATE] tcp      6 120 FIN_WAIT src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000 [ASSURED]
+ [UPDATE] tcp      6 30 LAST_ACK src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000 [ASSURED]
+ [UPDATE] tcp      6 120 TIME_WAIT src=10.0.1.2 dst=10.0.2.2 sport=3000 dport=80 src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3000 [ASSURED]
+    [NEW] udp      17 30 src=10.0.1.2 dst=10.0.2.2 sport=1 dport=9 [UNREPLIED] src=10.0.2.2 dst=10.0.1.2 sport=9 dport=1
+ [UPDATE] udp      17 30 src=10.0.1.2 dst=10.0.2.2 sport=1 dport=9 src=10.0.2.2 dst=10.0.1.2 sport=9 dport=1
+ [UPDATE] udp      17 120 src=10.0.1.2 dst=10.0.2.2 sport=1 dport=9 src=10.0.2.2 dst=10.0.1.2 sport=9 dport=1 [ASSURED]
+    [NEW] icmp     1 30 src=10.0.1.2 dst=10.0.2.2 type=8 code=0 id=7 [UNREPLIED] src=10.0.2.2 dst=10.0.1.2 type=0 code=0 id=7
+ [UPDATE] icmp     1 30 src=10.0.1.2 dst=10.0.2.2 type=8 code=0 id=7 src=10.0.2.2 dst=10.0.1.2 type=0 code=0 id=7
+    [NEW] tcp      6 120 SYN_SENT src=10.0.1.2 dst=10.0.2.2 sport=3001 dport=80 [UNREPLIED] src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3001
+[DESTROY] tcp      6 119 CLOSE src=10.0.1.2 dst=10.0.2.2 sport=3001 dport=80 [UNREPLIED] src=10.0.2.2 dst=10.0.1.2 sport=80 dport=3001";
+
+#[test]
+fn the_events_are_those_that_linux_reports() {
+    let mut router = Router::new();
+    let there = |flags: &'static str, seq, ack, port| {
+        tcp("10.0.1.2", port, "10.0.2.2", 80, Tcp { flags, seq, ack, window: 1000, options: &[], len: 0 })
+    };
+    let back = |flags: &'static str, seq, ack, port| {
+        tcp("10.0.2.2", 80, "10.0.1.2", port, Tcp { flags, seq, ack, window: 1000, options: &[], len: 0 })
+    };
+    let (ask, answer) = (udp("10.0.1.2", 1, "10.0.2.2", 9), udp("10.0.2.2", 9, "10.0.1.2", 1));
+    for packet in [
+        there("S", 1000, 0, 3000),
+        back("SA", 5000, 1001, 3000),
+        there("A", 1001, 5001, 3000),
+        there("FA", 1001, 5001, 3000),
+        back("FA", 5001, 1002, 3000),
+        there("A", 1002, 5002, 3000),
+        ask.clone(),
+        answer,
+        ask.clone(),
+    ] {
+        router.forward(&packet, &[]).expect("it passes");
+        router.wait(MS);
+    }
+    router.wait(SimTime::from_millis(2200));
+    for packet in [
+        ask,
+        echo("10.0.1.2", "10.0.2.2", 8, 7),
+        echo("10.0.2.2", "10.0.1.2", 0, 7),
+        there("S", 1000, 0, 3001),
+        back("RA", 0, 1001, 3001),
+    ] {
+        router.forward(&packet, &[]).expect("it passes");
+        router.wait(MS);
+    }
+    let tracer = router.sim.tracer();
+    let lines: Vec<String> = tracer
+        .records()
+        .iter()
+        .filter_map(|stamped| match stamped.record {
+            Record::Conntrack { event, note, .. } => {
+                Conntrack::event_line(event, &Conntrack::decode_note(tracer.bytes(note)).expect("a note"))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lines.join("\n"), EVENTS);
 }

@@ -162,7 +162,7 @@ fn words(address: IpAddr) -> [u32; 4] {
 
 /// `reciprocal_scale`.
 fn scale(value: u32, range: u32) -> u32 {
-    (u64::from(value) * u64::from(range) >> 32) as u32
+    ((u64::from(value) * u64::from(range)) >> 32) as u32
 }
 
 /// `jhash2` of include/linux/jhash.h (Bob Jenkins, lookup3).

@@ -210,11 +210,9 @@ pub(super) fn in_window(track: &mut TcpTrack, dir: Dir, kind: Kind, segment: &Se
         side.end = end;
         side.flags |= flag::DATA_UNACKNOWLEDGED;
     }
-    if segment.has(ACK) {
-        if side.flags & flag::MAXACK_SET == 0 || after(ack, side.max_ack) {
-            side.max_ack = ack;
-            side.flags |= flag::MAXACK_SET;
-        }
+    if segment.has(ACK) && (side.flags & flag::MAXACK_SET == 0 || after(ack, side.max_ack)) {
+        side.max_ack = ack;
+        side.flags |= flag::MAXACK_SET;
     }
     let max_end = side.max_end;
     let other = &mut track.seen[theirs];

@@ -218,10 +218,7 @@ impl Nat {
         if !matches!(info, CtInfo::New | CtInfo::Related | CtInfo::RelatedReply) {
             return Done::Continue;
         }
-        let manip = match act.state.hook {
-            Hook::PostRouting | Hook::Input => Manip::Src,
-            Hook::PreRouting | Hook::Output | Hook::Forward => Manip::Dst,
-        };
+        let Some(manip) = Manip::of_hook(act.state.hook) else { return Done::Continue };
         let Some(range) = self.chosen(act, manip) else { return Done::Drop(DropReason::NetfilterDrop) };
         match nat::setup_info(act.ns, act.cx, id, &range, manip) {
             Ok(()) => {
