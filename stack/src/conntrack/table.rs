@@ -396,7 +396,9 @@ impl Table {
             }
             self.victim += 1;
             let id = CtId(at as u32);
-            if self.get(id).is_some_and(|conn| conn.status & (status::CONFIRMED | status::DYING | status::ASSURED) == status::CONFIRMED)
+            if self
+                .get(id)
+                .is_some_and(|conn| conn.status & (status::CONFIRMED | status::DYING | status::ASSURED) == status::CONFIRMED)
             {
                 return Some(id);
             }

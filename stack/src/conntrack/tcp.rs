@@ -324,9 +324,7 @@ pub(crate) fn packet(conn: &mut Conn, dir: Dir, l4: &[u8], sysctls: &CtSysctls, 
             }
         }
         TcpState::SynSent2 => track.last.flags |= flag::SIMULTANEOUS_OPEN,
-        TcpState::SynRecv
-            if dir == Dir::Reply && kind == Kind::Ack && track.last.flags & flag::SIMULTANEOUS_OPEN != 0 =>
-        {
+        TcpState::SynRecv if dir == Dir::Reply && kind == Kind::Ack && track.last.flags & flag::SIMULTANEOUS_OPEN != 0 => {
             new = TcpState::Established;
         }
         TcpState::Close if kind == Kind::Rst => match track.reset(&segment, dir, (seen_reply, assured), sysctls) {
