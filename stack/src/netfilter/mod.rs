@@ -9,9 +9,12 @@ pub mod hook;
 mod index;
 mod iptables;
 mod matches;
+mod miss;
 mod ruleset;
 mod targets;
 mod walk;
+
+pub use self::miss::{Headers, Miss};
 
 #[cfg(test)]
 mod tests;

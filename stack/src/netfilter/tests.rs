@@ -373,3 +373,22 @@ fn a_long_chain_is_walked_through_its_index_with_the_same_result() {
     assert_eq!(indexed.netfilter().counters(), plain.netfilter().counters());
     assert_eq!(indexed.rules(), plain.rules());
 }
+
+#[test]
+fn a_rule_says_which_of_its_clauses_a_packet_failed() {
+    let bench = Bench::new(&filter(
+        "-A FORWARD -s 10.9.0.0/16 -p tcp\n-A FORWARD -s 10.0.0.0/8 ! -i eth+\n-A FORWARD -p tcp\n-A FORWARD -p udp -m udp --dport 54\n\
+         -A FORWARD -p udp -m comment --comment x -m mark --mark 0x1\n-A FORWARD -m conntrack --ctstate NEW\n-A FORWARD -p udp\n",
+    ));
+    let frame = udp(A, 1000, B, 53);
+    let headers = Headers { frame: &frame, l3: 0, indev: Some("eth0"), outdev: Some("eth1"), mark: 0 };
+    let miss = |rule| bench.netfilter().first_miss(RuleRef { program: 0, chain: 1, rule }, &headers);
+    let clause = |text: &str| Some(Miss::Clause(text.to_owned()));
+    assert_eq!(miss(0), clause("-s 10.9.0.0/16"));
+    assert_eq!(miss(1), clause("! -i eth+"));
+    assert_eq!(miss(2), clause("-p tcp"));
+    assert_eq!(miss(3), clause("-m udp --dport 54"));
+    assert_eq!(miss(4), clause("-m mark --mark 0x1"));
+    assert_eq!(miss(5), Some(Miss::Perhaps("-m conntrack --ctstate NEW".to_owned())));
+    assert_eq!(miss(6), None);
+}
