@@ -61,7 +61,7 @@ pub(crate) fn pre_routing(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge:
             skb.bridged_dnat = Some(BridgedDnat { source, tapped: !has_cached_header(ns, cx.now(), bridge, next_hop) });
             skb.dev = bridge;
             // Comes back in `resume_bridged_dnat`; what is dropped on the way has been recorded.
-            drop(neigh::output(ns, cx, skb, next_hop));
+            let _ = neigh::output(ns, cx, skb, next_hop);
             None
         }
         Ok(Bridging::Stolen) => None,

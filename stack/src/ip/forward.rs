@@ -17,7 +17,9 @@ use crate::trace::{Check, CheckResult, Record};
 pub(crate) fn ip_forward(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
     match forward(ns, cx, &mut skb) {
         // What is dropped on the way out has been recorded there, and there is nobody to tell.
-        Ok(HookVerdict::Accept) => drop(output::ip_output(ns, cx, skb)),
+        Ok(HookVerdict::Accept) => {
+            let _ = output::ip_output(ns, cx, skb);
+        }
         Ok(HookVerdict::Stolen) => {}
         Err(reason) => ns.finish(cx, skb, reason),
     }

@@ -49,6 +49,8 @@ pub(crate) const V4_TYPE_MAX: u8 = 18;
 const PEERS_MAX: usize = 65_664;
 /// `XRLIM_BURST_FACTOR`: errors in a row.
 const BURST: u64 = 6;
+/// `net.ipv6.icmp.ratelimit` of Linux 6.18, which no longer looks at the length of the prefix.
+const V6_RATELIMIT: SimTime = SimTime::from_millis(100);
 /// `ip_rt_error_burst`: routing errors in a row, in units of their cost.
 const ROUTE_BURST: u64 = 5;
 /// `ip_rt_error_cost`.
@@ -184,7 +186,7 @@ pub(crate) fn send(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, route: Route) 
     skb.iif = DevId::NONE;
     skb.route = Some(route);
     skb.parse_at(0).expect("we wrote the header ourselves");
-    drop(output::ip_local_out(ns, cx, skb));
+    let _ = output::ip_local_out(ns, cx, skb);
 }
 
 /// Type, code, and the word behind the checksum.
@@ -253,7 +255,8 @@ fn inbound_address(ns: &Netns, dev: DevId, peer: IpAddr) -> Option<IpAddr> {
         .map(|at| at.address)
 }
 
-/// `icmpv4_xrlim_allow`, `icmpv6_xrlim_allow`, and the masks. The limit of all errors together (10,000 a second) is not modelled.
+/// `icmpv4_xrlim_allow`, `icmpv6_xrlim_allow`, and the masks. The limit of all errors together (1,000 a second, 50 at once) is
+/// not modelled.
 fn limited(ns: &mut Netns, cx: &Cx<'_>, flow: &Flow, route: &Route, (kind, code): (u8, u8)) -> bool {
     if ns.devices.get(route.dev).is_loopback() {
         return false;
@@ -270,9 +273,7 @@ fn limited(ns: &mut Netns, cx: &Cx<'_>, flow: &Flow, route: &Route, (kind, code)
             if kind == V6_PACKET_TOO_BIG {
                 return false;
             }
-            // Wide prefixes hold more hosts: they may be told more.
-            let shift = u32::from(128u8.saturating_sub(route.prefix_len)) >> 5;
-            SimTime(SimTime::from_secs(1).0 >> shift)
+            V6_RATELIMIT
         }
     };
     if cost == SimTime::ZERO {
@@ -282,7 +283,7 @@ fn limited(ns: &mut Netns, cx: &Cx<'_>, flow: &Flow, route: &Route, (kind, code)
 }
 
 fn write4(ns: &mut Netns, cx: &Cx<'_>, buf: &mut [u8], about: &Skb, flow: &Flow, route: &Route, message: Message) -> usize {
-    let room = (path_mtu(ns, Family::V4, route, false) as usize).min(V4_ERROR_MAX).max(28 + 20);
+    let room = (path_mtu(ns, Family::V4, route, false) as usize).clamp(28 + 20, V4_ERROR_MAX);
     let quote = &about.ip()[..about.ip().len().min(about.ip_len()).min(room - 28)];
     let len = 28 + quote.len();
     buf[20] = message.kind;

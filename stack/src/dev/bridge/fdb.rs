@@ -8,7 +8,7 @@ use crate::dev::device::DevId;
 use crate::errno::Errno;
 
 /// `ageing_time`, unless told otherwise.
-pub const AGEING: SimTime = SimTime::from_secs(300);
+pub(crate) const AGEING: SimTime = SimTime::from_secs(300);
 /// Entries of one database: the kernel bounds only those that were learned, and only where told.
 const MAX_ENTRIES: usize = 1 << 20;
 

@@ -2,6 +2,7 @@
 
 use super::{Lab, Udp, addresses};
 use crate::DevId;
+use crate::drop_reason::DropReason;
 use crate::trace::Record;
 
 /// Hosts a and b on one bridge of `sw`.
@@ -75,4 +76,16 @@ fn reject_of_a_bridged_frame_is_answered_by_the_bridge() {
     lab.send("a", "eth0", &frame);
     let back = &lab.sent_ip("sw", "pa")[0];
     assert_eq!((back[34], back[35], addresses(back).0), (3, 3, "10.0.0.254".parse().unwrap()));
+}
+
+#[test]
+fn dnat_on_a_bridge_needs_forwarding_all_the_same() {
+    let mut lab = pair("10.0.0.254/24");
+    lab.run("sw", "iptables -t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.2");
+    lab.run("sw", "sysctl -w net.ipv4.ip_forward=0");
+    let br0 = lab.mac("sw", "br0");
+    let frame = to_b(&lab, "10.96.0.1", br0);
+    lab.send("a", "eth0", &frame);
+    assert!(lab.sent_ip("sw", "pb").is_empty());
+    assert_eq!(lab.drops("sw"), [DropReason::IpForwardingOff]);
 }

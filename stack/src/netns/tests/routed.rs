@@ -129,6 +129,16 @@ fn routing_errors_are_told_twice_in_a_row_and_other_errors_six_times() {
     };
     assert_eq!(flood(&mut lab, "10.0.2.2", 1), [(11, 0); 6]);
     assert_eq!(flood(&mut lab, "172.16.0.1", 64), [(3, 0); 2]);
+    let six = Udp { ttl: 1, ..udp(&lab, "fd00:1::2", "fd00:2::2") }.frame();
+    lab.forget();
+    let ns = lab.ns("client");
+    for number in 0..40 {
+        lab.net.inject(ns, "eth0", &six).unwrap();
+        let later = lab.net.sim.now() + sim_core::SimTime::from_millis(if number < 20 { 0 } else { 50 });
+        lab.net.sim.run_until(later);
+    }
+    // Six at once, then one each 100 ms.
+    assert_eq!(lab.sent_ip("router", "eth0").len(), 6 + 9);
     lab.run("router", "ip route add unreachable 172.17.0.0/16");
     lab.run("router", "ip route add prohibit 172.18.0.0/16");
     lab.run("router", "ip route add blackhole 172.19.0.0/16");
