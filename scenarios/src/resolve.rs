@@ -6,6 +6,7 @@ use k8s_model::api::service::{PortRef, Protocol};
 use k8s_model::{ClusterPod, PodState};
 use sim_core::NodeId;
 use stack::app::{L4, Resolver, Service, Target};
+use stack::dev::device::DeviceKind;
 
 use crate::build::{EXTERNAL, World};
 use crate::ends::{End, EndKind, Place, Port};
@@ -373,7 +374,9 @@ impl World {
 
     fn first_address(&self, netns: &str) -> Option<IpAddr> {
         let netns = self.network.netns(self.network.named(netns)?);
-        let all = || netns.devices.iter().flat_map(|dev| &dev.addrs).map(|have| have.address);
+        // Addresses of loopback come last: they stand for others.
+        let (lo, other): (Vec<_>, Vec<_>) = netns.devices.iter().partition(|dev| matches!(dev.kind, DeviceKind::Loopback));
+        let all = || other.iter().chain(&lo).flat_map(|dev| &dev.addrs).map(|have| have.address);
         let global = |address: &IpAddr| match address {
             IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
             IpAddr::V6(v6) => !v6.is_loopback() && (v6.segments()[0] & 0xffc0) != 0xfe80,
