@@ -197,12 +197,14 @@ impl Printer<'_> {
                 let macs = step.diff.iter().filter(|change| change.field.starts_with("ethernet.")).count();
                 if macs > 0 { format!("out  ({})", changes(step)) } else { "out".to_owned() }
             }
-            "dev_in" | "dev_out" if !self.options.full => return,
+            "dev_in" | "dev_out" | "queue" if !self.options.full => return,
             "originate" => "sent".to_owned(),
             _ => step.text.clone(),
         };
         let stage = match step.action {
             "receive" | "transmit" | "dev_in" | "dev_out" => step.device.clone().unwrap_or_default(),
+            // It waited for a neighbour's answer, or for its other fragments.
+            "resume" => "...".to_owned(),
             _ => match step.stage {
                 hook @ ("prerouting" | "input" | "forward" | "output" | "postrouting") if step.action != "hop_limit" => {
                     hook.to_uppercase()

@@ -248,6 +248,7 @@ pub enum RouteKind {
 
 /// What a namespace writes down.
 #[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the text of a variant says what its fields are")]
 pub enum Record {
     /// A frame came in through a device (begins a packet's records here). The frame as it came.
     Receive { dev: DevId, frame: Snap },
