@@ -1,6 +1,8 @@
 //! `case.json`: a network of namespaces, stimuli, and what to observe. Unknown fields are errors: a case is run as it is
 //! written, or reported as unsupported.
 
+#![allow(dead_code, reason = "prose for people, and fields of what is reported as unsupported, are part of the format")]
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -20,7 +22,6 @@ pub(crate) struct Case {
     pub(crate) group: String,
     pub(crate) title: String,
     #[serde(default)]
-    #[allow(dead_code, reason = "prose for people, part of the format")]
     why: Option<String>,
     #[serde(default)]
     pub(crate) iptables_variant: Option<String>,
@@ -245,7 +246,6 @@ pub(crate) struct UdpStimulus {
     pub(crate) settle_ms: Option<u64>,
     /// Name of a socket that several stimuli share.
     pub(crate) socket: Option<String>,
-    #[allow(dead_code, reason = "prose for people, part of the format")]
     note: Option<String>,
 }
 
@@ -271,7 +271,6 @@ pub(crate) struct TcpStimulus {
     pub(crate) keep: bool,
     #[serde(default)]
     pub(crate) rst: bool,
-    #[allow(dead_code, reason = "prose for people, part of the format")]
     note: Option<String>,
 }
 
@@ -292,7 +291,6 @@ pub(crate) struct PingStimulus {
     pub(crate) connect: bool,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) settle_ms: Option<u64>,
-    #[allow(dead_code, reason = "prose for people, part of the format")]
     note: Option<String>,
 }
 
@@ -309,7 +307,6 @@ pub(crate) struct ConfigStimulus {
     #[serde(default)]
     pub(crate) noflush: bool,
     pub(crate) settle_ms: Option<u64>,
-    #[allow(dead_code, reason = "prose for people, part of the format")]
     note: Option<String>,
 }
 

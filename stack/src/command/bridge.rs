@@ -67,12 +67,11 @@ pub enum FdbState {
 }
 
 pub(super) fn parse(args: &mut Words<'_>) -> Parsed<BridgeCommand> {
-    let mut object = args.need()?;
-    while object.text.starts_with('-') {
-        if matches!(object.text.as_str(), "-n" | "-netns") {
-            return Err(object.unsupported("this option here: say in which namespace the command runs instead"));
-        }
-        return Err(object.unsupported("this option of bridge"));
+    let object = args.need()?;
+    match object.text.as_str() {
+        "-n" | "-netns" => return Err(object.unsupported("this option here: say in which namespace the command runs instead")),
+        option if option.starts_with('-') => return Err(object.unsupported("this option of bridge")),
+        _ => {}
     }
     match object.text.as_str() {
         name if matches(name, "link") => link(args),
@@ -81,7 +80,6 @@ pub(super) fn parse(args: &mut Words<'_>) -> Parsed<BridgeCommand> {
             Err(object.unsupported("this object of bridge"))
         }
         name => {
-            object = args.peek().unwrap_or(object);
             let message = format!("Object \"{name}\" is unknown, try \"bridge help\".");
             Err(object.mistake(message, "the objects are link, fdb"))
         }
