@@ -3,6 +3,8 @@
 //!
 //! Needs root, `ip`, `iptables`, `tcpdump` and `bash`. Without them the tests say so and pass, unless `PKTLAB_REQUIRE_KERNEL=1`.
 
+#![allow(clippy::disallowed_methods, reason = "the kernel on the other side runs in real time")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;

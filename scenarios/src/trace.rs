@@ -580,7 +580,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        hops.sort_by(|a, b| (a.sent_ns, a.received_ns).cmp(&(b.sent_ns, b.received_ns)));
+        hops.sort_by_key(|hop| (hop.sent_ns, hop.received_ns));
         hops
     }
 }

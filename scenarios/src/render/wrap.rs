@@ -5,12 +5,11 @@
 pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
+    for (at, word) in text.split(' ').enumerate() {
         let limit = if lines.is_empty() { room } else { room.saturating_sub(2) };
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > limit {
             lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() || (word.is_empty() && lines.is_empty()) {
+        } else if at > 0 {
             line.push(' ');
         }
         line.push_str(word);
@@ -25,7 +24,7 @@ mod tests {
 
     #[test]
     fn breaks_at_spaces_and_keeps_long_words_whole() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one two three four", 9), ["one two", "three", "four"]);
         assert_eq!(wrap("averyveryverylongword x", 5), ["averyveryverylongword", "x"]);
         assert_eq!(wrap("", 5), [""]);
     }
