@@ -28,6 +28,7 @@ pub struct Packet {
 }
 
 impl Packet {
+    #[inline]
     pub(crate) fn new(id: PacketId, mut buf: Vec<u8>, frame: &[u8]) -> Packet {
         buf.clear();
         buf.reserve(HEADROOM + frame.len());
@@ -36,47 +37,56 @@ impl Packet {
         Packet { buf, head: HEADROOM as u32, id, sent: Snap::default() }
     }
 
+    #[inline]
     pub(crate) fn with_id(mut self, id: PacketId) -> Packet {
         self.id = id;
         self
     }
 
+    #[inline]
     pub(crate) fn into_buf(self) -> Vec<u8> {
         self.buf
     }
 
     /// Who this packet is.
+    #[inline]
     pub fn id(&self) -> PacketId {
         self.id
     }
 
     /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
+    #[inline]
     pub fn take(&mut self) -> Packet {
         let empty = Packet { buf: Vec::new(), head: 0, id: self.id, sent: Snap::default() };
         std::mem::replace(self, empty)
     }
 
     /// The frame.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buf[self.head as usize..]
     }
 
     /// The frame, to be rewritten in place.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buf[self.head as usize..]
     }
 
     /// Bytes in the frame.
+    #[inline]
     pub fn len(&self) -> usize {
         self.buf.len() - self.head as usize
     }
 
     /// Whether the frame has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Grows the frame by `n` zero bytes at the front (`skb_push`) and returns it.
+    #[inline]
     pub fn push(&mut self, n: usize) -> &mut [u8] {
         if n > self.head as usize {
             let grow = n - self.head as usize + HEADROOM;
@@ -90,11 +100,13 @@ impl Packet {
     }
 
     /// Cuts `n` bytes off the front (`skb_pull`); cuts all where there are fewer.
+    #[inline]
     pub fn pull(&mut self, n: usize) {
         self.head += n.min(self.len()) as u32;
     }
 
     /// Cuts the frame to `len` bytes (`skb_trim`); no effect where it is shorter.
+    #[inline]
     pub fn trim(&mut self, len: usize) {
         if len < self.len() {
             self.buf.truncate(self.head as usize + len);

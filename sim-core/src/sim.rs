@@ -210,6 +210,7 @@ impl<N: Node> Sim<N> {
     }
 
     /// Calls a node from outside, with its powers, at the present time.
+    #[inline]
     pub fn with<T>(&mut self, id: NodeId, call: impl FnOnce(&mut N, &mut Cx<'_, N::Record>) -> T) -> T {
         let mut cx = Cx { node: id, fabric: &mut self.fabric, tracer: &mut self.tracer };
         call(&mut self.nodes[id.0 as usize], &mut cx)
@@ -297,6 +298,7 @@ impl<N: Node> Sim<N> {
     }
 
     /// Processes one event that is due by `until`; false where there is none.
+    #[inline]
     fn step_until(&mut self, until: SimTime) -> bool {
         let due_now = self.fabric.queue.first_key().is_some_and(|(time, _)| time <= self.fabric.now);
         if !due_now && let Some(event) = self.fabric.queue.pop_now() {
@@ -326,6 +328,7 @@ impl<N: Node> Sim<N> {
     }
 
     /// Delivers the head of a link's FIFO, and those behind it for as long as they are next in the total order.
+    #[inline]
     fn drain_link(&mut self, link: LinkId, side: u8) {
         let (node, port) = self.fabric.links[link.0 as usize].ends[1 - side as usize];
         loop {
@@ -350,6 +353,7 @@ impl<N: Node> Sim<N> {
 }
 
 impl Fabric {
+    #[inline]
     fn plug(&self, node: NodeId, port: PortNo) -> Option<(LinkId, u8)> {
         self.ports.get(node.0 as usize)?.get(port.0 as usize).copied().flatten()
     }
@@ -357,16 +361,19 @@ impl Fabric {
 
 impl<R: Copy> Cx<'_, R> {
     /// The present time.
+    #[inline]
     pub fn now(&self) -> SimTime {
         self.fabric.now
     }
 
     /// The node whose turn it is.
+    #[inline]
     pub fn node(&self) -> NodeId {
         self.node
     }
 
     /// The seed of the run.
+    #[inline]
     pub fn seed(&self) -> u64 {
         self.fabric.choices.seed
     }
@@ -436,6 +443,7 @@ impl<R: Copy> Cx<'_, R> {
     }
 
     /// Takes back the buffer of a packet that has ended.
+    #[inline]
     pub fn recycle(&mut self, packet: Packet) {
         if self.fabric.pool.len() < POOL_LIMIT {
             self.fabric.pool.push(packet.into_buf());
@@ -479,6 +487,7 @@ impl<R: Copy> Cx<'_, R> {
     }
 
     /// Sends a frame out of a port.
+    #[inline]
     pub fn transmit(&mut self, port: PortNo, packet: Packet)
     where
         R: WireRecord,
@@ -499,6 +508,7 @@ impl<R: Copy> Cx<'_, R> {
     }
 
     /// The wire with a delay, a rate, or a chance of harm.
+    #[inline]
     fn transmit_shaped(&mut self, id: LinkId, side: u8, port: PortNo, packet: Packet)
     where
         R: WireRecord,
@@ -554,6 +564,7 @@ impl<R: Copy> Cx<'_, R> {
         }
     }
 
+    #[inline]
     fn enqueue(&mut self, id: LinkId, side: u8, far: (NodeId, PortNo), arrival: SimTime, packet: Packet) {
         let fabric = &mut *self.fabric;
         if arrival <= fabric.now {

@@ -18,6 +18,7 @@ use crate::neigh::{self, Neighbours};
 use crate::netfilter::Netfilter;
 use crate::provenance::ProvId;
 use crate::route::Rib;
+use crate::route::cache::InputCache;
 use crate::skb::Skb;
 use crate::socket::{self, Sockets};
 use crate::sysctl::Sysctls;
@@ -46,6 +47,8 @@ pub struct Netns {
     pub sockets: Sockets,
     /// What runs on them.
     pub apps: Apps,
+    /// What was decided about packets that came in.
+    pub(crate) inputs: InputCache,
     pub(crate) fragments: Fragments,
     /// What ICMP errors were sent to whom.
     pub(crate) peers: Peers,
@@ -69,6 +72,7 @@ impl Netns {
             conntrack: Conntrack::default(),
             sockets: Sockets::default(),
             apps: Apps::default(),
+            inputs: InputCache::default(),
             fragments: Fragments::default(),
             peers: Peers::default(),
             timers: Timers::default(),
@@ -85,6 +89,12 @@ impl Netns {
     pub(crate) fn finish(&mut self, cx: &mut Cx<'_>, skb: Skb, reason: DropReason) {
         cx.record(skb.id(), Record::Drop { reason, dev: skb.dev });
         cx.recycle(skb.packet);
+    }
+
+    /// [`Netns::finish`] of a packet that was lent.
+    #[cold]
+    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, skb: &mut Skb, reason: DropReason) {
+        self.finish(cx, skb.take(), reason);
     }
 
     /// `netif_rx`: puts a packet into the backlog: it comes in through `dev` at this instant, after what is queued already.
@@ -127,7 +137,7 @@ impl Node for Netns {
         }
         let frame = cx.snap_received(&mut packet);
         cx.record(packet.id(), Record::Receive { dev, frame });
-        dev::netif_receive(self, cx, Skb::new(packet, dev));
+        dev::netif_receive(self, cx, &mut Skb::new(packet, dev));
     }
 
     /// One wake was asked for with each packet of the backlog and one with each timer. Where a timer is due, this is its wake.
@@ -146,7 +156,7 @@ impl Node for Netns {
         let record =
             if self.devices.get(dev).is_loopback() { Record::Receive { dev, frame } } else { Record::Resume { dev, frame } };
         cx.record(skb.id(), record);
-        dev::netif_receive(self, cx, skb);
+        dev::netif_receive(self, cx, &mut skb);
         if let Some(at) = self.timers.next_at() {
             cx.wake_at(at);
         }

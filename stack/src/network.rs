@@ -332,7 +332,7 @@ impl Network {
             let mut skb = Skb::new(packet, dev);
             skb.iif = DevId::NONE;
             skb.pkt_type = PktType::Outgoing;
-            dev_queue_xmit(netns, cx, skb);
+            dev_queue_xmit(netns, cx, &mut skb);
             Ok(id)
         })
     }

@@ -129,7 +129,14 @@ impl Skb {
         }
     }
 
+    /// Takes the packet out, with its metadata, and leaves an empty one behind: the walk lends an skb from function to function, and
+    /// whoever keeps it, or ends it, takes it.
+    pub fn take(&mut self) -> Skb {
+        Skb { packet: self.packet.take(), ..*self }
+    }
+
     /// Who the packet is.
+    #[inline]
     pub fn id(&self) -> PacketId {
         self.packet.id()
     }

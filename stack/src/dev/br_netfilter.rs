@@ -13,7 +13,7 @@ use crate::dev::bridge;
 use crate::dev::device::DevId;
 use crate::dev::source_mac;
 use crate::drop_reason::DropReason;
-use crate::ip::{frag, input};
+use crate::ip::{flow_of, frag, input};
 use crate::neigh::table::Key;
 use crate::neigh::{self, NeighState};
 use crate::netfilter::hook::{Hook, HookState, HookVerdict, nf_hook};
@@ -61,7 +61,7 @@ pub(crate) fn pre_routing(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge:
             skb.bridged_dnat = Some(BridgedDnat { source, tapped: !has_cached_header(ns, cx.now(), bridge, next_hop) });
             skb.dev = bridge;
             // Comes back in `resume_bridged_dnat`; what is dropped on the way has been recorded.
-            let _ = neigh::output(ns, cx, skb, next_hop);
+            let _ = neigh::output(ns, cx, &mut skb, next_hop);
             None
         }
         Ok(Bridging::Stolen) => None,
@@ -91,7 +91,7 @@ fn enter(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, bridge: DevId) -> Resul
         return Ok(Bridging::GoOn);
     }
     skb.pkt_type = PktType::Host;
-    let route = input::route_input(ns, cx, skb)?;
+    let route = input::route_input(ns, cx, skb, &flow_of(skb))?;
     skb.route = Some(route);
     if route.kind == RouteKind::Unicast && route.dev == bridge && input::is_forwarding(ns, skb) {
         return Ok(Bridging::ToNeighbour);
@@ -114,7 +114,7 @@ fn has_cached_header(ns: &mut Netns, now: SimTime, bridge: DevId, next_hop: IpAd
     match state {
         Some((NeighState::Reachable, fresh_until)) => now <= fresh_until,
         Some((NeighState::Permanent | NeighState::Noarp, _)) => {
-            let Some(bridge) = ns.devices.get_mut(bridge).bridge_mut() else { return false };
+            let Some(bridge) = ns.devices.bridge_mut(bridge) else { return false };
             if bridge.cached_headers.len() >= CACHED_HEADERS_MAX {
                 return true;
             }

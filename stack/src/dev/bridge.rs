@@ -133,7 +133,7 @@ pub(crate) fn handle_frame(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge
             _ => {
                 // Only for this host, and only through the port itself.
                 learn(ns, cx, bridge, skb.dev, source);
-                return deliver_by_type(ns, cx, skb);
+                return deliver_by_type(ns, cx, &mut skb);
             }
         }
     }
@@ -226,7 +226,7 @@ fn learn(ns: &mut Netns, cx: &mut Cx<'_>, bridge: DevId, port: DevId, source: Ma
         return false;
     }
     let now = cx.now();
-    ns.devices.get_mut(bridge).bridge_mut().is_some_and(|bridge| bridge.fdb.learn(source, port, now))
+    ns.devices.bridge_mut(bridge).is_some_and(|bridge| bridge.fdb.learn(source, port, now))
 }
 
 /// `should_deliver`.
@@ -314,11 +314,11 @@ fn forward(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, origin: &Origin, port:
 }
 
 /// `br_dev_queue_push_xmit`.
-pub(crate) fn push_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) {
+pub(crate) fn push_xmit(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
     if skb.packet.len() > ns.devices.get(skb.dev).mtu as usize + ETH_HLEN + 4 {
         return ns.finish(cx, skb, DropReason::PktTooBig);
     }
-    dev_queue_xmit(ns, cx, skb);
+    dev_queue_xmit(ns, cx, &mut skb);
 }
 
 /// `br_pass_frame_up`: the frame comes in through the bridge's own interface.
@@ -330,7 +330,7 @@ fn pass_frame_up(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, bridge: DevId) {
     }
     let frame = cx.snap(skb.packet.bytes());
     cx.record(skb.id(), Record::DevIn { dev: bridge, frame });
-    deliver_by_type(ns, cx, skb);
+    deliver_by_type(ns, cx, &mut skb);
 }
 
 /// A device went up or down, or its carrier did: what that means to a bridge that it is, or is a port of.

@@ -131,11 +131,13 @@ pub struct Devices {
     slots: Vec<Device>,
     by_name: BTreeMap<Arc<str>, DevId>,
     by_port: Vec<DevId>,
+    generation: u64,
 }
 
 impl Devices {
     /// Adds a device; its `id` and `ifindex` are set here. The name must be free.
     pub(crate) fn add(&mut self, mut device: Device) -> DevId {
+        self.generation += 1;
         let id = DevId(self.slots.len() as u16);
         device.id = id;
         device.ifindex = u32::from(id.0) + 1;
@@ -162,6 +164,7 @@ impl Devices {
     }
 
     /// The device at a port.
+    #[inline]
     pub(crate) fn at_port(&self, port: PortNo) -> Option<DevId> {
         self.by_port.get(port.0 as usize).copied().filter(|&id| id != DevId::NONE)
     }
@@ -171,14 +174,29 @@ impl Devices {
         PortNo(self.by_port.len() as u16)
     }
 
+    /// A number that changes with every change of a device (other than what a bridge learns): what was decided under another one is
+    /// stale.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// A device, also one that is gone. `id` must be one that this namespace gave out.
+    #[inline]
     pub fn get(&self, id: DevId) -> &Device {
         &self.slots[id.0 as usize]
     }
 
     /// A device, to be changed.
     pub(crate) fn get_mut(&mut self, id: DevId) -> &mut Device {
+        self.generation += 1;
         &mut self.slots[id.0 as usize]
+    }
+
+    /// The bridge that a device is, to be changed on a packet's way: what it learns decides nothing outside of it.
+    #[inline]
+    pub(crate) fn bridge_mut(&mut self, id: DevId) -> Option<&mut Bridge> {
+        self.slots[id.0 as usize].bridge_mut()
     }
 
     /// Those that are there, in the order of their numbers.
@@ -188,6 +206,7 @@ impl Devices {
 
     /// Takes a device out; its slot stays, so that records can name it.
     pub(crate) fn remove(&mut self, id: DevId) {
+        self.generation += 1;
         let device = &mut self.slots[id.0 as usize];
         device.gone = true;
         self.by_name.remove(&device.name);
@@ -198,6 +217,7 @@ impl Devices {
 
     /// Gives a device another name, which must be free.
     pub(crate) fn rename(&mut self, id: DevId, name: &str) {
+        self.generation += 1;
         let old = std::mem::replace(&mut self.slots[id.0 as usize].name, name.into());
         self.by_name.remove(&old);
         self.by_name.insert(name.into(), id);

@@ -21,29 +21,29 @@ use crate::view::{ETH_HLEN, be16, ethertype};
 const MAX_BACKLOG: usize = 1000;
 
 /// `__netif_receive_skb_core`: a frame came in through `skb.dev`, its records have begun. `skb.packet` begins with the Ethernet
-/// header (loopback included). Consumes it.
-pub(crate) fn netif_receive(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+/// header (loopback included). Ends it, or takes it.
+pub(crate) fn netif_receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
     let device = ns.devices.get(skb.dev);
     if !device.up {
-        return ns.finish(cx, skb, DropReason::DevReady);
+        return ns.end(cx, skb, DropReason::DevReady);
     }
     let Some(destination) = destination_mac(skb.packet.bytes()) else {
-        return ns.finish(cx, skb, DropReason::PktTooSmall);
+        return ns.end(cx, skb, DropReason::PktTooSmall);
     };
     skb.pkt_type = pkt_type(destination, device.mac);
     match device.master {
-        Some(bridge) => bridge::handle_frame(ns, cx, skb, bridge),
+        Some(bridge) => bridge::handle_frame(ns, cx, skb.take(), bridge),
         None => deliver_by_type(ns, cx, skb),
     }
 }
 
-/// `deliver_skb`: hands a frame to its protocol.
-pub(crate) fn deliver_by_type(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+/// `deliver_skb`: hands a frame to its protocol. Ends it, or takes it.
+pub(crate) fn deliver_by_type(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
     skb.l3 = ETH_HLEN as u16;
     match be16(skb.packet.bytes(), 12) {
         ethertype::IPV4 | ethertype::IPV6 => input::ip_rcv(ns, cx, skb),
-        ethertype::ARP => neigh::arp_rcv(ns, cx, skb),
-        _ => ns.finish(cx, skb, DropReason::UnhandledProto),
+        ethertype::ARP => neigh::arp_rcv(ns, cx, skb.take()),
+        _ => ns.end(cx, skb, DropReason::UnhandledProto),
     }
 }
 
@@ -74,33 +74,33 @@ pub(crate) fn source_mac(frame: &[u8]) -> Option<Mac> {
 }
 
 /// `dev_queue_xmit`: a frame, link-layer header written, leaves through `skb.dev`: a port (`Record::Transmit`, `cx.transmit`), a
-/// bridge's own interface (into the bridge), loopback (back in). Consumes it, records included.
-pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
+/// bridge's own interface (into the bridge), loopback (back in). Ends it or takes it, records included.
+pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
     let device = ns.devices.get(skb.dev);
     if !device.running() {
         // A device without carrier has the noop queue: its packets vanish.
-        return ns.finish(cx, skb, DropReason::DevReady);
+        return ns.end(cx, skb, DropReason::DevReady);
     }
     match &device.kind {
         DeviceKind::Veth => {
             let Some(port) = device.port else {
-                return ns.finish(cx, skb, DropReason::DevReady);
+                return ns.end(cx, skb, DropReason::DevReady);
             };
             let frame = cx.snap_sent(&mut skb.packet);
             cx.record(skb.id(), Record::Transmit { dev: skb.dev, frame });
-            cx.transmit(port, skb.packet);
+            cx.transmit(port, skb.packet.take());
         }
         DeviceKind::Loopback => {
             if ns.backlog.len() >= MAX_BACKLOG {
-                return ns.finish(cx, skb, DropReason::QdiscDrop);
+                return ns.end(cx, skb, DropReason::QdiscDrop);
             }
             let frame = cx.snap(skb.packet.bytes());
             cx.record(skb.id(), Record::Transmit { dev: skb.dev, frame });
             // loopback_xmit: the socket lets go of the packet; its mark, connection and route stay.
             skb.owner = None;
             skb.frag_max = 0;
-            ns.requeue(cx, skb.dev, skb);
+            ns.requeue(cx, skb.dev, skb.take());
         }
-        DeviceKind::Bridge(_) => bridge::xmit(ns, cx, skb),
+        DeviceKind::Bridge(_) => bridge::xmit(ns, cx, skb.take()),
     }
 }

@@ -13,15 +13,15 @@ use crate::route::{self, Flow, Route};
 use crate::skb::{PktType, Skb};
 use crate::trace::{Check, CheckResult, Record};
 
-/// `ip_forward`, `ip6_forward`: a packet whose route leads out of a device. Consumes it.
-pub(crate) fn ip_forward(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
-    match forward(ns, cx, &mut skb) {
+/// `ip_forward`, `ip6_forward`: a packet whose route leads out of a device. Ends it, or takes it.
+pub(crate) fn ip_forward(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
+    match forward(ns, cx, skb) {
         // What is dropped on the way out has been recorded there, and there is nobody to tell.
         Ok(HookVerdict::Accept) => {
             let _ = output::ip_output(ns, cx, skb);
         }
         Ok(HookVerdict::Stolen) => {}
-        Err(reason) => ns.finish(cx, skb, reason),
+        Err(reason) => ns.end(cx, skb, reason),
     }
 }
 

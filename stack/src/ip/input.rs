@@ -9,6 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::ip::{flow_of, forward, icmp, local, multicast, record_check, record_route};
 use crate::netfilter::hook::{Hook, HookState, HookVerdict, nf_hook};
 use crate::netns::Netns;
+use crate::route::cache::{self, Admitted, InputKey};
 use crate::route::{self, Flow, Route, RouteKind};
 use crate::skb::{PktType, Skb};
 use crate::trace::{Check, CheckResult};
@@ -25,13 +26,13 @@ enum Input {
     Stolen,
 }
 
-/// `ip_rcv`, `ipv6_rcv`: an IP packet that came in through `skb.dev`, `skb.l3` set. Consumes it.
-pub(crate) fn ip_rcv(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) {
-    match receive(ns, cx, &mut skb) {
-        Ok(Input::Local) => local::ip_local_deliver(ns, cx, skb),
+/// `ip_rcv`, `ipv6_rcv`: an IP packet that came in through `skb.dev`, `skb.l3` set. Ends it, or takes it.
+pub(crate) fn ip_rcv(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
+    match receive(ns, cx, skb) {
+        Ok(Input::Local) => local::ip_local_deliver(ns, cx, skb.take()),
         Ok(Input::Forward) => forward::ip_forward(ns, cx, skb),
         Ok(Input::Stolen) => {}
-        Err(reason) => ns.finish(cx, skb, reason),
+        Err(reason) => ns.end(cx, skb, reason),
     }
 }
 
@@ -64,9 +65,47 @@ fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<Input, Drop
             _ => decide(ns, cx, skb, &route),
         };
     }
-    let route = route_input(ns, cx, skb)?;
+    let key = input_key(ns, skb);
+    if let Some(key) = &key
+        && let Some(&Admitted { route, rp_filter }) = ns.inputs.get(key)
+    {
+        return Ok(admit(cx, skb, route, rp_filter));
+    }
+    let flow = flow_of(skb);
+    let route = route_input(ns, cx, skb, &flow)?;
     skb.route = Some(route);
-    decide(ns, cx, skb, &route)
+    let input = decide(ns, cx, skb, &route)?;
+    if let Some(key) = key {
+        let rp_filter = rp_filter(ns, skb);
+        cache::remember(ns, key, &flow, Admitted { route, rp_filter });
+    }
+    Ok(input)
+}
+
+/// Under which key the decision about a packet is remembered; none where it is not. What [`decide`] asks of the frame
+/// (`drop_unicast_in_l2_multicast`) holds for every frame that is for us alone.
+#[inline]
+fn input_key(ns: &Netns, skb: &Skb) -> Option<InputKey> {
+    if skb.pkt_type != PktType::Host {
+        return None;
+    }
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (skb.src(), skb.dst()) else { return None };
+    InputKey::new(ns, src, dst, skb.dev, skb.tos())
+}
+
+/// Lets a packet in as others like it were, with the records that [`route_input`] and [`decide`] write.
+#[inline]
+fn admit(cx: &mut Cx<'_>, skb: &mut Skb, route: Route, rp_filter: u8) -> Input {
+    skb.route = Some(route);
+    let forward = route.kind == RouteKind::Unicast;
+    if cx.tracing() {
+        record_route(cx, skb.id(), &route);
+        if forward {
+            record_check(cx, skb.id(), Check::Forwarding, CheckResult::Pass, 1);
+        }
+        record_rp_filter(cx, skb, Ok(()), rp_filter);
+    }
+    if forward { Input::Forward } else { Input::Local }
 }
 
 /// `ip_rcv_core`, `ip6_rcv_core`: what must hold of a header before anybody looks at it. Trims the frame to the packet.
@@ -125,8 +164,7 @@ fn validate_addresses6(ns: &Netns, skb: &Skb) -> Result<(), DropReason> {
 }
 
 /// `ip_route_input_noref`, `ip6_route_input`: judges the addresses, looks up the route, records both.
-pub(crate) fn route_input(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<Route, DropReason> {
-    let flow = flow_of(skb);
+pub(crate) fn route_input(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, flow: &Flow) -> Result<Route, DropReason> {
     let multicast = flow.dst.is_multicast();
     let limited_broadcast = flow.dst == IpAddr::V4(Ipv4Addr::BROADCAST);
     if let IpAddr::V4(src) = flow.src {
@@ -143,9 +181,9 @@ pub(crate) fn route_input(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<
         }
     }
     if multicast || limited_broadcast || flow.dst.is_unspecified() {
-        return to_group(ns, cx, skb, &flow);
+        return to_group(ns, cx, skb, flow);
     }
-    let route = route::route_input(ns, cx, &flow);
+    let route = route::route_input(ns, cx, flow);
     record_route(cx, skb.id(), &route);
     Ok(route)
 }
@@ -258,15 +296,22 @@ fn validate_source(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<(), Dro
     }
     let answer = route::validate_source(ns, &flow_of(skb));
     if cx.tracing() {
-        let filter = u32::from(ns.sysctls.all4.rp_filter.max(ns.devices.get(skb.dev).conf4.rp_filter));
-        let result = match answer {
-            Err(_) => CheckResult::Fail,
-            Ok(()) if filter == 0 => CheckResult::Off,
-            Ok(()) => CheckResult::Pass,
-        };
-        record_check(cx, skb.id(), Check::RpFilter, result, filter);
+        record_rp_filter(cx, skb, answer, rp_filter(ns, skb));
     }
     answer
+}
+
+fn rp_filter(ns: &Netns, skb: &Skb) -> u8 {
+    ns.sysctls.all4.rp_filter.max(ns.devices.get(skb.dev).conf4.rp_filter)
+}
+
+fn record_rp_filter(cx: &mut Cx<'_>, skb: &Skb, answer: Result<(), DropReason>, filter: u8) {
+    let result = match answer {
+        Err(_) => CheckResult::Fail,
+        Ok(()) if filter == 0 => CheckResult::Off,
+        Ok(()) => CheckResult::Pass,
+    };
+    record_check(cx, skb.id(), Check::RpFilter, result, u32::from(filter));
 }
 
 /// RFC 1122, 3.3.6: a unicast packet in a broadcast frame.

@@ -22,7 +22,7 @@ pub(crate) fn ip_local_out(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) -> Res
     let frame = cx.snap(skb.packet.bytes());
     cx.record(skb.id(), Record::Originate { socket: skb.owner.map(|owner| owner.socket), frame });
     match local_out(ns, cx, &mut skb) {
-        Ok(HookVerdict::Accept) => ip_output(ns, cx, skb),
+        Ok(HookVerdict::Accept) => ip_output(ns, cx, &mut skb),
         Ok(HookVerdict::Stolen) => Ok(()),
         Err(reason) => {
             ns.finish(cx, skb, reason);
@@ -59,14 +59,14 @@ fn leads_out(route: &Route) -> Result<(), DropReason> {
     }
 }
 
-/// `ip_output`, `ip_mc_output`, `ip6_output`: through POSTROUTING and out of the route's device. Consumes the packet; what is dropped
-/// has been recorded.
-pub(crate) fn ip_output(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) -> Result<(), DropReason> {
-    match post_routing(ns, cx, &mut skb) {
+/// `ip_output`, `ip_mc_output`, `ip6_output`: through POSTROUTING and out of the route's device. Ends the packet or takes it; what is
+/// dropped has been recorded.
+pub(crate) fn ip_output(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<(), DropReason> {
+    match post_routing(ns, cx, skb) {
         Ok(HookVerdict::Accept) => ip_finish_output(ns, cx, skb),
         Ok(HookVerdict::Stolen) => Ok(()),
         Err(reason) => {
-            ns.finish(cx, skb, reason);
+            ns.end(cx, skb, reason);
             Err(reason)
         }
     }
@@ -120,7 +120,7 @@ fn loop_back(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
 }
 
 /// `ip_finish_output`: cuts what is too large, asks the neighbour table.
-fn ip_finish_output(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) -> Result<(), DropReason> {
+fn ip_finish_output(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<(), DropReason> {
     let route = skb.route.expect("a packet leaves by its route");
     let family = skb.ip_version();
     let len = skb.ip_len();
@@ -139,13 +139,13 @@ fn ip_finish_output(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb) -> Result<(), Dro
     if !may_cut {
         record_check(cx, skb.id(), Check::Mtu, CheckResult::Fail, mtu);
         match family {
-            Family::V4 => icmp::icmp_send(ns, cx, &skb, icmp::V4_DEST_UNREACH, icmp::V4_FRAG_NEEDED, mtu),
-            Family::V6 => icmp::icmp_send(ns, cx, &skb, icmp::V6_PACKET_TOO_BIG, 0, mtu),
+            Family::V4 => icmp::icmp_send(ns, cx, skb, icmp::V4_DEST_UNREACH, icmp::V4_FRAG_NEEDED, mtu),
+            Family::V6 => icmp::icmp_send(ns, cx, skb, icmp::V6_PACKET_TOO_BIG, 0, mtu),
         }
-        ns.finish(cx, skb, DropReason::PktTooBig);
+        ns.end(cx, skb, DropReason::PktTooBig);
         return Err(DropReason::PktTooBig);
     }
-    fragment_and_send(ns, cx, skb, most, next_hop)
+    fragment_and_send(ns, cx, skb.take(), most, next_hop)
 }
 
 fn fragment_and_send(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, mtu: u32, next_hop: IpAddr) -> Result<(), DropReason> {
@@ -159,8 +159,8 @@ fn fragment_and_send(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, mtu: u32, next_h
     cx.record(skb.id(), Record::Consume { children: pieces.len() as u16 });
     cx.recycle(skb.packet);
     let mut answer = Ok(());
-    for piece in pieces {
-        let sent = neigh::output(ns, cx, piece, next_hop);
+    for mut piece in pieces {
+        let sent = neigh::output(ns, cx, &mut piece, next_hop);
         answer = answer.and(sent);
     }
     answer

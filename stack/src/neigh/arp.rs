@@ -250,5 +250,5 @@ fn send(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, packet: sim_core::Packet) {
     skb.iif = DevId::NONE;
     skb.l3 = ETH_HLEN as u16;
     skb.pkt_type = PktType::Outgoing;
-    dev::dev_queue_xmit(ns, cx, skb);
+    dev::dev_queue_xmit(ns, cx, &mut skb);
 }

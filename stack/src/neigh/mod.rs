@@ -63,18 +63,18 @@ pub struct NeighInfo {
 }
 
 /// `neigh_output` behind `ip_finish_output2`: writes the link-layer header for `next_hop` and sends the packet out of `skb.dev`
-/// (`dev::dev_queue_xmit`), or queues it and asks. Consumes the skb: its records end here or in the device.
+/// (`dev::dev_queue_xmit`), or queues it and asks. Ends the skb or takes it: its records end here or in the device.
 /// Without ARP (loopback, NOARP devices) no question is asked. Multicast and broadcast addresses are mapped.
 ///
 /// # Errors
 /// Why the packet was dropped at once; that has been recorded.
-pub(crate) fn output(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, next_hop: IpAddr) -> Result<(), DropReason> {
+pub(crate) fn output(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, next_hop: IpAddr) -> Result<(), DropReason> {
     let device = ns.devices.get(skb.dev);
     if matches!(device.kind, DeviceKind::Loopback) {
         send(ns, cx, skb, Mac::ZERO);
         return Ok(());
     }
-    if let Some(mac) = group_mac(&skb, next_hop) {
+    if let Some(mac) = group_mac(skb, next_hop) {
         send(ns, cx, skb, mac);
         return Ok(());
     }
@@ -91,24 +91,24 @@ pub(crate) fn output(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, next_hop: IpAddr
             resolved(ns, cx, skb, next_hop, mac);
             Ok(())
         }
-        Reach::Unknown => ask(ns, cx, skb, next_hop),
+        Reach::Unknown => ask(ns, cx, skb.take(), next_hop),
     }
 }
 
-fn resolved(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, next_hop: IpAddr, mac: Mac) {
+fn resolved(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, next_hop: IpAddr, mac: Mac) {
     cx.record(skb.id(), Record::Neigh { dev: skb.dev, address: next_hop, mac, event: NeighEvent::Resolved });
     send(ns, cx, skb, mac);
 }
 
 /// No usable entry: the packet waits, and the first of them asks.
-fn ask(ns: &mut Netns, cx: &mut Cx<'_>, skb: Skb, next_hop: IpAddr) -> Result<(), DropReason> {
+fn ask(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, next_hop: IpAddr) -> Result<(), DropReason> {
     if !ns.devices.get(skb.dev).up {
         ns.finish(cx, skb, DropReason::DevReady);
         return Err(DropReason::DevReady);
     }
     // `arp_constructor`: the broadcast address of a subnet of ours.
     if next_hop.is_ipv4() && address_type(ns, next_hop, None) == RouteKind::Broadcast {
-        send(ns, cx, skb, Mac::BROADCAST);
+        send(ns, cx, &mut skb, Mac::BROADCAST);
         return Ok(());
     }
     let (dev, id) = (skb.dev, skb.id());
@@ -193,7 +193,7 @@ pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// Writes the link-layer header in front of the IP header and sends the frame.
-fn send(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, mac: Mac) {
+fn send(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb, mac: Mac) {
     let l3 = usize::from(skb.l3);
     let kind = match skb.family {
         Some(Family::V6) => ethertype::IPV6,
@@ -233,11 +233,11 @@ fn params(ns: &Netns, dev: DevId, address: IpAddr) -> &crate::sysctl::ConfNeigh 
 fn release(ns: &mut Netns, cx: &mut Cx<'_>, key: Key) {
     let Some(entry) = ns.neighbours.get_mut(key) else { return };
     let address = entry.address;
-    for skb in std::mem::take(&mut entry.waiting) {
+    for mut skb in std::mem::take(&mut entry.waiting) {
         let frame = cx.snap(skb.packet.bytes());
         cx.record(skb.id(), Record::Resume { dev: skb.dev, frame });
         // Why it is dropped now, if it is, has been recorded, and nobody waits for the answer.
-        let _ = output(ns, cx, skb, address);
+        let _ = output(ns, cx, &mut skb, address);
     }
 }
 

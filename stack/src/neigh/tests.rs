@@ -83,7 +83,7 @@ fn packet_out(lab: &mut Lab, name: &str, src: &str, next_hop: &str) {
     lab.run(|ns, cx| {
         let mut skb = Skb::new(cx.packet(&bytes, None, cause::ORIGINAL), dev);
         skb.parse_at(0).expect("a whole header");
-        let _ = output(ns, cx, skb, IpAddr::V4(v4(next_hop)));
+        let _ = output(ns, cx, &mut skb, IpAddr::V4(v4(next_hop)));
     });
 }
 

@@ -1,12 +1,13 @@
 //! Where a packet goes: the policy rules ([`rule`]) choose a table, the table ([`fib`]) holds the routes.
 //!
 //! In reading order: the seam (this file), [`spec`] (routes and rules as they are typed), [`fib`] (a table), [`rule`], [`lookup`]
-//! (rules, tables, next hops), [`select`] (source addresses), [`edit`] (`ip route add`, `del`, and what a device's going down takes
+//! (rules, tables, next hops), [`cache`] (what was decided about packets that came in), [`select`] (source addresses), [`edit`] (`ip route add`, `del`, and what a device's going down takes
 //! along), [`show`] (the lines of `ip`).
 //!
 //! Not here: routes that ICMP redirects and path MTU discovery leave behind (next hop exceptions), source-specific IPv6 routes,
 //! VRFs.
 
+pub(crate) mod cache;
 pub(crate) mod edit;
 pub(crate) mod fib;
 pub(crate) mod lookup;

@@ -226,5 +226,5 @@ fn bridged_reset(act: &mut Act<'_, '_>, ip: &[u8], port: dev::device::DevId, mar
     conntrack::attach(&mut skb, act.skb);
     let snap = act.cx.snap(skb.packet.bytes());
     act.cx.record(skb.id(), crate::trace::Record::Originate { socket: None, frame: snap });
-    dev::dev_queue_xmit(act.ns, act.cx, skb);
+    dev::dev_queue_xmit(act.ns, act.cx, &mut skb);
 }
