@@ -514,6 +514,25 @@ fn a_reject_is_the_errno_of_its_icmp_error() {
 }
 
 #[test]
+fn a_refusal_that_comes_back_within_connect_is_overheard_with_ipv6() {
+    for (to, config, millis) in [
+        ("10.0.0.2", LinkConfig::default(), 0),
+        ("fd00::2", LinkConfig::default(), 1000),
+        ("fd00::2", delay(SimTime::from_millis(1)), 4),
+    ] {
+        let mut lab = Lab::new(config);
+        for tool in ["iptables", "ip6tables"] {
+            lab.run(lab.server, &format!("{tool} -A INPUT -p tcp -j REJECT"));
+        }
+        let app = lab.ask(client(to, 80, tcp(b"")));
+        assert_eq!(lab.result(app), AnswerResult::Error(Errno::ConnRefused), "{to}");
+        let answer = lab.net.netns(lab.client).apps.answer(app).expect("a client");
+        let took = answer.ended.expect("it has ended").since(answer.started);
+        assert_eq!(took, SimTime::from_millis(millis), "{to}: a SYN, and over a veth pair with IPv6 another one");
+    }
+}
+
+#[test]
 fn a_lost_segment_comes_again_with_the_first_as_its_parent() {
     let mut lab = Lab::new(LinkConfig::default());
     lab.serve("0.0.0.0", 9, L4::Tcp, Service::Sink);

@@ -96,6 +96,12 @@ fn tcp_error(ns: &mut Netns, cx: &mut Cx<'_>, quoted: Quoted, errno: Errno, too_
         let mtu = output::path_mtu(ns, cx.now(), &route, quoted.remote.ip());
         return tcp::reduce_mtu(ns, cx, number, mtu as usize);
     }
+    // `sock_owned_by_user`: an answer over veth pairs comes back while connect() still holds the socket, and is but a soft error;
+    // with IPv6 nobody is woken for it (`ipv6_icmp_error` wants RECVERR, `ip_icmp_error` does not), and the next SYN has to find out.
+    let in_connect = conn.active && conn.syn_retries == 0 && conn.syn_at == cx.now();
+    if in_connect && Family::of(quoted.local.ip()) == Family::V6 {
+        return;
+    }
     if matches!(state, TcpState::SynSent | TcpState::SynRecv) {
         tcp::end(ns, cx, number, errno);
     }
