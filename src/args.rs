@@ -78,6 +78,9 @@ pub(crate) struct InputArgs {
     /// How kube-proxy tells its node's pods
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
     detect_local_mode: Option<String>,
+    /// Networks of the nodes
+    #[arg(long, value_name = "CIDR", help_heading = "Cluster")]
+    node_network: Option<String>,
     /// For detect-local mode BridgeInterface
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pod_bridge_interface: Option<String>,
@@ -120,7 +123,7 @@ impl InputArgs {
                 nodeport_addresses: self.nodeport_addresses.clone(),
                 iptables_localhost_nodeports: self.iptables_localhost_nodeports,
                 ipvs_scheduler: self.ipvs_scheduler.clone(),
-                node_network: None,
+                node_network: self.node_network.clone(),
                 cluster_domain: None,
             },
         }
@@ -319,6 +322,15 @@ pub(crate) struct ExportArgs {
     /// In which form, for rules
     #[arg(long, value_enum, default_value_t)]
     pub(crate) form: Form,
+    /// Not those of kube-proxy alone but of kubelet, CNI plugins and portmap too, for rules (iptables-save has them always)
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// 4 for iptables, 6 for ip6tables, for rules [default: all that the cluster has]
+    #[arg(long, value_name = "4|6", value_parser = clap::value_parser!(u8).range(4..=6))]
+    pub(crate) family: Option<u8>,
+    /// What the names of the namespaces begin with, for commands
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
     /// Who asks, for pcapng
     #[arg(long, value_name = "END", requires = "to")]
     pub(crate) from: Option<String>,

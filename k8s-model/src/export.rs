@@ -11,30 +11,23 @@ use crate::network::{ApplyError, PlanCommand};
 use crate::node_rules::{FULL_SYNC, RuleSet, node_rules};
 use crate::provenance::by;
 
-/// What kube-proxy writes on a node in a full sync, all families: `export rules --form restore`.
+/// What kube-proxy writes on a node for a family (4 or 6) in a full sync, byte for byte: `export rules --form restore`.
 ///
 /// # Errors
 /// There is no such node.
-pub fn export_rules(cluster: &Cluster, node: &str) -> Result<String, InputErrors> {
+pub fn export_rules(cluster: &Cluster, node: &str, family: u8) -> Result<String, InputErrors> {
     let sets = rules_of(cluster, node)?;
-    let mut result = String::new();
-    for set in sets.iter().filter(|set| set.title == FULL_SYNC) {
-        if set.family == 6 && !result.is_empty() {
-            result.push_str("# IPv6\n");
-        }
-        result.push_str(&set.text.text);
-    }
-    Ok(result)
+    Ok(sets.iter().filter(|set| set.title == FULL_SYNC && set.family == family).map(|set| set.text.text.as_str()).collect())
 }
 
-/// Every rule that the cluster writes on a node, each set headed by a comment: given to the tools in this order, they make the
-/// node.
+/// Every rule that the cluster writes on a node for a family, each set headed by a comment that names its writer: given to the
+/// tool at once or one after another, they make the node. `export rules --all`.
 ///
 /// # Errors
 /// There is no such node.
-pub fn export_all_rules(cluster: &Cluster, node: &str) -> Result<String, InputErrors> {
+pub fn export_all_rules(cluster: &Cluster, node: &str, family: u8) -> Result<String, InputErrors> {
     let mut result = String::new();
-    for set in rules_of(cluster, node)? {
+    for set in rules_of(cluster, node)?.into_iter().filter(|set| set.family == family) {
         let _ = writeln!(result, "# {} ({})", set.title, set.command());
         result.push_str(&set.text.text);
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_model::Cluster;
-use k8s_model::export::{ExportError, export_rules, export_saved_rules};
+use k8s_model::export::{ExportError, export_all_rules, export_rules, export_saved_rules};
 use k8s_model::network::Plan;
 use k8s_model::node_rules::families;
+use stack::Mac;
+use stack::command::script::real_name;
 
 use crate::build::World;
 use crate::problem::{Problem, Problems};
@@ -17,15 +19,18 @@ use crate::scenario::{CommandSpec, Item, ScenarioFile};
 pub enum RulesForm {
     /// What kube-proxy gives to `iptables-restore`.
     Restore,
+    /// What all parts of a node give to `iptables-restore`.
+    RestoreAll,
     /// What `iptables-save` prints back.
     Save,
 }
 
-/// The rules of a node; of all nodes, one after another, where none is named.
+/// The rules of a node, or of all nodes where none is named; of a family, or of all that the cluster has. Several pieces are
+/// headed by a comment each, one alone is what the tools write, byte for byte.
 ///
 /// # Errors
-/// No such node, no cluster, or a rule that is not modelled.
-pub fn rules(cluster: Option<&Cluster>, node: Option<&str>, form: RulesForm) -> Result<String, Problems> {
+/// No such node or family, no cluster, or a rule that is not modelled.
+pub fn rules(cluster: Option<&Cluster>, node: Option<&str>, family: Option<u8>, form: RulesForm) -> Result<String, Problems> {
     let Some(cluster) = cluster else {
         return Err(Problem::whole("export rules", "there is no cluster")
             .help("give manifests with -f, or a scenario with a cluster")
@@ -35,33 +40,40 @@ pub fn rules(cluster: Option<&Cluster>, node: Option<&str>, form: RulesForm) -> 
         Some(name) => vec![name],
         None => cluster.nodes.iter().map(|node| node.name.as_str()).collect(),
     };
+    let mut wanted = families(cluster);
+    if let Some(family) = family {
+        wanted.retain(|one| *one == family);
+        if wanted.is_empty() {
+            let problem = Problem::whole("export rules", format!("the cluster has no IPv{family}"));
+            return Err(problem.help("give --cluster-cidr, --service-cluster-ip-range and --node-network of that family").into());
+        }
+    }
     let mut text = String::new();
     for name in &nodes {
-        if nodes.len() > 1 {
-            let _ = writeln!(text, "# node {name}");
-        }
-        match form {
-            RulesForm::Restore => text.push_str(&export_rules(cluster, name)?),
-            RulesForm::Save => {
-                for family in families(cluster) {
-                    let saved = export_saved_rules(cluster, name, family).map_err(|error| match error {
-                        ExportError::Input(errors) => Problems::from(errors),
-                        ExportError::Rules(error) => Problem::whole(*name, error.to_string()).unsupported().into(),
-                    })?;
-                    text.push_str(&saved);
-                }
+        for family in wanted.iter().copied() {
+            if nodes.len() * wanted.len() > 1 {
+                let _ = writeln!(text, "# node {name}, IPv{family}");
             }
+            let piece = match form {
+                RulesForm::Restore => export_rules(cluster, name, family)?,
+                RulesForm::RestoreAll => export_all_rules(cluster, name, family)?,
+                RulesForm::Save => export_saved_rules(cluster, name, family).map_err(|error| match error {
+                    ExportError::Input(errors) => Problems::from(errors),
+                    ExportError::Rules(error) => Problem::whole(*name, error.to_string()).unsupported().into(),
+                })?,
+            };
+            text.push_str(&piece);
         }
     }
     Ok(text)
 }
 
-/// A shell script that builds the same network out of real namespaces.
+/// A shell script that builds the same network out of real namespaces, whose names begin with `prefix`.
 ///
 /// # Errors
 /// A file of the scenario cannot be read.
-pub fn commands(world: &World, scenario: Option<&ScenarioFile>) -> Result<String, Problem> {
-    let mut script = Script::default();
+pub fn commands(world: &World, scenario: Option<&ScenarioFile>, prefix: &str) -> Result<String, Problem> {
+    let mut script = Script { prefix: prefix.to_owned(), ..Script::default() };
     if let Some(plan) = &world.plan {
         script.plan(plan);
     }
@@ -75,16 +87,27 @@ pub fn commands(world: &World, scenario: Option<&ScenarioFile>) -> Result<String
 
 #[derive(Default)]
 struct Script {
+    prefix: String,
     body: String,
     namespaces: Vec<String>,
     heredocs: usize,
     listeners: BTreeMap<String, Vec<u16>>,
 }
 
-/// `ip netns` takes no slash in a name.
-fn real_name(name: &str) -> String {
-    name.replace('/', ".")
+/// A new namespace takes over settings of the host that distributions change. Those that decide where packets go get the kernel's
+/// own defaults, which is what the simulation starts from.
+const NETNS: &str = "\
+netns() {
+    ip netns add \"$1\"
+    # A new namespace takes over settings of the host: back to the kernel's own defaults.
+    ip netns exec \"$1\" sysctl -qw net.ipv4.ip_forward=0
+    for conf in all default lo; do
+        for setting in rp_filter=0 accept_local=0 route_localnet=0 arp_ignore=0 arp_announce=0 send_redirects=1 accept_redirects=1; do
+            echo \"net.ipv4.conf.$conf.$setting\"
+        done
+    done | ip netns exec \"$1\" sysctl -q -p -
 }
+";
 
 /// A word for the shell.
 fn quote(word: &str) -> String {
@@ -93,14 +116,25 @@ fn quote(word: &str) -> String {
 }
 
 impl Script {
-    fn netns(&mut self, name: &str) {
-        self.namespaces.push(real_name(name));
-        let _ = writeln!(self.body, "ip netns add {}", quote(&real_name(name)));
+    /// A namespace as the shell and `ip netns` take it.
+    fn place(&self, name: &str) -> String {
+        quote(&real_name(&self.prefix, name))
     }
 
+    fn netns(&mut self, name: &str) {
+        let place = self.place(name);
+        let _ = writeln!(self.body, "netns {place}");
+        self.namespaces.push(place);
+    }
+
+    /// A veth pair whose ends have the MACs that they have here.
     fn link(&mut self, a: (&str, &str), b: (&str, &str), delay_ns: u64) {
-        let (left, right) = (quote(&real_name(a.0)), quote(&real_name(b.0)));
-        let _ = writeln!(self.body, "ip link add {} netns {left} type veth peer name {} netns {right}", quote(a.1), quote(b.1));
+        let end = |(netns, device): (&str, &str)| {
+            let mac = Mac::of_name(&format!("{netns}/{device}"));
+            format!("{} address {mac} netns {}", quote(device), self.place(netns))
+        };
+        let (left, right) = (end(a), end(b));
+        let _ = writeln!(self.body, "ip link add {left} type veth peer name {right}");
         if delay_ns > 0 {
             let micros = delay_ns.div_ceil(1_000);
             let _ = writeln!(self.body, "# a cable of {micros}us: tc qdisc add dev {} root netem delay {micros}us", a.1);
@@ -108,7 +142,8 @@ impl Script {
     }
 
     fn command(&mut self, netns: &str, line: &str, stdin: Option<&str>) {
-        let _ = write!(self.body, "ip netns exec {} {line}", quote(&real_name(netns)));
+        let place = self.place(netns);
+        let _ = write!(self.body, "ip netns exec {place} {line}");
         match stdin {
             None => self.body.push('\n'),
             Some(text) => {
@@ -173,13 +208,13 @@ impl Script {
         let mut text = String::from(
             "#!/bin/sh\n# The network that pktlab simulates, out of real namespaces. As root; undo with the last line.\nset -e\n",
         );
+        text.push_str(NETNS);
         text.push_str(&self.body);
         for (netns, ports) in &self.listeners {
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
             let _ = writeln!(text, "# in {netns} something listens on {}", ports.join(", "));
         }
-        let names: Vec<String> = self.namespaces.iter().map(|name| quote(name)).collect();
-        let _ = writeln!(text, "# for ns in {}; do ip netns del \"$ns\"; done", names.join(" "));
+        let _ = writeln!(text, "# for ns in {}; do ip netns del \"$ns\"; done", self.namespaces.join(" "));
         text
     }
 }

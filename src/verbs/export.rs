@@ -13,10 +13,16 @@ pub(crate) fn run(args: &ExportArgs, console: &Console) -> Result<u8, Problems> 
     let loaded = args.input.input().load()?;
     let bytes = match args.format {
         ExportFormat::Rules => {
-            let form = if args.form == Form::Save { RulesForm::Save } else { RulesForm::Restore };
-            export::rules(loaded.cluster.as_ref(), args.node.as_deref(), form)?.into_bytes()
+            let form = match (args.form, args.all) {
+                (Form::Save, _) => RulesForm::Save,
+                (Form::Restore, true) => RulesForm::RestoreAll,
+                (Form::Restore, false) => RulesForm::Restore,
+            };
+            export::rules(loaded.cluster.as_ref(), args.node.as_deref(), args.family, form)?.into_bytes()
         }
-        ExportFormat::Commands => export::commands(&loaded.world(TraceMode::Off)?, loaded.scenario.as_ref())?.into_bytes(),
+        ExportFormat::Commands => {
+            export::commands(&loaded.world(TraceMode::Off)?, loaded.scenario.as_ref(), &args.prefix)?.into_bytes()
+        }
         ExportFormat::Pcapng => {
             let (Some(from), Some(to)) = (&args.from, &args.to) else {
                 let problem = Problem::whole("export pcapng", "a capture is of one exchange");

@@ -87,11 +87,11 @@ fn rules_come_from_kubelet_kube_proxy_and_kindnet_in_that_order() {
     assert_eq!(by, ["kubelet", "kube-proxy", "kube-proxy", "kindnet"]);
     assert!(sets.iter().all(|set| set.line == "iptables-restore --noflush"));
     let full = sets[2].stdin.as_ref().expect("a text");
-    assert_eq!(crate::export_rules(&cluster, "kind-worker").as_deref(), Ok(full.text.as_str()));
+    assert_eq!(crate::export_rules(&cluster, "kind-worker", 4).as_deref(), Ok(full.text.as_str()));
     let masquerade = &sets[3].stdin.as_ref().expect("a text").text;
     assert!(masquerade.contains("-A KIND-MASQ-AGENT -d 10.244.0.0/16 -j RETURN"), "{masquerade}");
     assert!(
-        crate::export_rules(&cluster, "nowhere")
+        crate::export_rules(&cluster, "nowhere", 4)
             .expect_err("no such node")
             .to_string()
             .contains("the nodes are kind-control-plane")
