@@ -5,6 +5,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "the kernel on the other side runs in real time")]
 
+#[path = "kernel/real.rs"]
+mod real;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -58,25 +61,23 @@ impl Lab {
 
     /// Runs the questions in both, and compares what was seen.
     fn check(&self) {
-        if let Some(lacking) = lacking() {
-            assert!(std::env::var("PKTLAB_REQUIRE_KERNEL").as_deref() != Ok("1"), "{}: {lacking}", self.name);
-            eprintln!("SKIPPED {}: {lacking} (PKTLAB_REQUIRE_KERNEL=1 makes this a failure)", self.name);
+        if real::passed_over(self.name, &["ip", "iptables-restore", "tcpdump", "bash"]) {
             return;
         }
-        let (ours, real) = (self.simulate(), self.really());
+        let (ours, kernel) = (self.simulate(), self.really());
         let differ: Vec<String> = ours
             .keys()
-            .chain(real.keys())
+            .chain(kernel.keys())
             .collect::<std::collections::BTreeSet<_>>()
             .into_iter()
-            .filter(|key| ours.get(*key) != real.get(*key))
+            .filter(|key| ours.get(*key) != kernel.get(*key))
             .map(|key| {
                 let show = |seen: &Seen| seen.get(key).map(|lines| lines.join("\n    ")).unwrap_or_default();
-                format!("{}/{}\n  kernel\n    {}\n  pktlab\n    {}", key.0, key.1, show(&real), show(&ours))
+                format!("{}/{}\n  kernel\n    {}\n  pktlab\n    {}", key.0, key.1, show(&kernel), show(&ours))
             })
             .collect();
         assert!(differ.is_empty(), "{}: the kernel saw something else\n{}", self.name, differ.join("\n"));
-        assert!(real.values().map(Vec::len).sum::<usize>() > self.asks.len(), "{}: hardly a packet was seen", self.name);
+        assert!(kernel.values().map(Vec::len).sum::<usize>() > self.asks.len(), "{}: hardly a packet was seen", self.name);
     }
 
     fn simulate(&self) -> Seen {
@@ -147,8 +148,8 @@ impl Lab {
 
     fn really_once(&self, attempt: usize) -> Result<Seen, String> {
         let prefix = format!("plk{}-{}{attempt}-", std::process::id(), self.name);
-        let _cleaner = Cleaner(cleanup(&prefix, &self.commands));
-        shell(&script(&prefix, &self.commands)).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let _cleaner = real::Cleaner(cleanup(&prefix, &self.commands));
+        real::shell(&script(&prefix, &self.commands)).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let mut names: Vec<&str> = self.commands.iter().map(|(ns, _)| ns.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -234,38 +235,6 @@ impl Capture {
             lines.extend(summary(u16::from_be_bytes([frame[12], frame[13]]), &frame[14..]));
         }
         Ok(((self.ns, self.device), lines))
-    }
-}
-
-/// Takes the namespaces away, whatever happens.
-struct Cleaner(String);
-
-impl Drop for Cleaner {
-    fn drop(&mut self) {
-        let _ = shell(&self.0);
-    }
-}
-
-fn shell(text: &str) -> Result<(), String> {
-    let output = Process::new("sh").args(["-c", text]).output().map_err(|error| error.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(format!("{}\n{text}", String::from_utf8_lossy(&output.stderr))) }
-}
-
-/// What this machine lacks.
-fn lacking() -> Option<String> {
-    let root = Process::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-    if !root {
-        return Some("not root".to_owned());
-    }
-    for tool in ["ip", "iptables-restore", "tcpdump", "bash"] {
-        if Process::new("sh").args(["-c", &format!("command -v {tool}")]).output().is_ok_and(|output| !output.status.success()) {
-            return Some(format!("no {tool}"));
-        }
-    }
-    let probe = format!("plk{}-probe", std::process::id());
-    match shell(&format!("ip netns add {probe} && ip netns del {probe}")) {
-        Ok(()) => None,
-        Err(_) => Some("namespaces cannot be made".to_owned()),
     }
 }
 
