@@ -247,6 +247,10 @@ fn summary(ethertype: u16, body: &[u8]) -> Option<String> {
             Some(format!("arp {op} {} from {}", v4(24), v4(14)))
         }
         0x0800 => {
+            // IGMP: the bridge's own reports follow timers.
+            if body[9] == 2 {
+                return None;
+            }
             let l4 = &body[usize::from(body[0] & 15) * 4..];
             let (src, dst, ttl) = (v4(12), v4(16), body[8]);
             let port = |at: usize| match u16::from_be_bytes([l4[at], l4[at + 1]]) {

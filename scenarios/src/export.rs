@@ -1,6 +1,6 @@
 //! What the network is made of, as text that the real tools take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use k8s_model::Cluster;
@@ -8,11 +8,12 @@ use k8s_model::export::{ExportError, export_all_rules, export_rules, export_save
 use k8s_model::network::Plan;
 use k8s_model::node_rules::families;
 use stack::Mac;
+use stack::app::L4;
 use stack::command::script::real_name;
 
 use crate::build::World;
 use crate::problem::{Problem, Problems};
-use crate::scenario::{CommandSpec, Item, ScenarioFile};
+use crate::scenario::{CommandSpec, Item, ScenarioFile, Transport};
 
 /// How rules are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +92,8 @@ struct Script {
     body: String,
     namespaces: Vec<String>,
     heredocs: usize,
-    listeners: BTreeMap<String, Vec<u16>>,
+    /// By namespace: ports, as `80/tcp`.
+    listeners: BTreeMap<String, BTreeSet<(u16, &'static str)>>,
 }
 
 /// A new namespace takes over settings of the host that distributions change. Those that decide where packets go get the kernel's
@@ -174,7 +176,8 @@ impl Script {
             self.command(&command.netns, &command.line, text);
         }
         for server in &plan.servers {
-            self.listeners.entry(server.netns.clone()).or_default().push(server.server.port);
+            let proto = if server.server.l4 == L4::Udp { "udp" } else { "tcp" };
+            self.listeners.entry(server.netns.clone()).or_default().insert((server.server.port, proto));
         }
     }
 
@@ -199,7 +202,10 @@ impl Script {
                     }
                 }
             }
-            Item::Listen { on, port, .. } => self.listeners.entry(on.clone()).or_default().push(*port),
+            Item::Listen { on, port, proto, .. } => {
+                let proto = if *proto == Transport::Udp { "udp" } else { "tcp" };
+                self.listeners.entry(on.clone()).or_default().insert((*port, proto));
+            }
         }
         Ok(())
     }
@@ -211,7 +217,7 @@ impl Script {
         text.push_str(NETNS);
         text.push_str(&self.body);
         for (netns, ports) in &self.listeners {
-            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let ports: Vec<String> = ports.iter().map(|(port, proto)| format!("{port}/{proto}")).collect();
             let _ = writeln!(text, "# in {netns} something listens on {}", ports.join(", "));
         }
         let _ = writeln!(text, "# for ns in {}; do ip netns del \"$ns\"; done", self.namespaces.join(" "));

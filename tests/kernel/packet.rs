@@ -2,7 +2,7 @@
 //!
 //! In it: MACs by the device that has them, addresses, ports, TTL, TOS, DF, TCP flags, payload lengths, ICMP types with the packet
 //! that they are about. Not in it: IPv4 identification, TCP sequence numbers, windows and options, checksums.
-//! Not shown at all: ARP, neighbour discovery, MLD and router solicitations (they follow timers), and TCP segments that only
+//! Not shown at all: ARP, neighbour discovery, IGMP, MLD and router solicitations (they follow timers), and TCP segments that only
 //! acknowledge (Linux and smoltcp send them at different moments).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +80,7 @@ impl Names {
                     return None;
                 }
             }
+            2 => return None,
             proto => format!("proto {proto} {src} > {dst}"),
         };
         let df = if packet.df { " DF" } else { "" };
