@@ -16,6 +16,11 @@ use crate::trace::{Conversation, End, Exchange, Origin, PacketTrace, PlaceKind, 
 
 use style::Style;
 
+pub(crate) use wrap::wrap;
+
+/// Columns of text that is not told otherwise.
+pub const WIDTH: usize = 100;
+
 /// How an exchange is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TextOptions {
@@ -29,7 +34,7 @@ pub struct TextOptions {
 
 impl Default for TextOptions {
     fn default() -> TextOptions {
-        TextOptions { width: 100, color: false, full: false }
+        TextOptions { width: WIDTH, color: false, full: false }
     }
 }
 
@@ -46,6 +51,9 @@ pub fn text(exchange: &Exchange, options: &TextOptions) -> String {
         out.conversation(conversation, in_full);
     }
     out.neighbours();
+    if exchange.packets.is_empty() {
+        out.nothing_sent();
+    }
     out.text
 }
 
@@ -69,7 +77,7 @@ impl Printer<'_> {
 
     fn wrapped(&mut self, indent: usize, label: &str, column: usize, text: &str, paint: fn(&Style, &str) -> String) {
         let room = self.options.width.saturating_sub(column).max(20);
-        for (at, piece) in wrap::wrap(text, room).into_iter().enumerate() {
+        for (at, piece) in wrap(text, room).into_iter().enumerate() {
             if at == 0 {
                 let gap = column.saturating_sub(indent + label.len());
                 self.text.push_str(&" ".repeat(indent));
@@ -106,10 +114,14 @@ impl Printer<'_> {
         let there = conversation.forward.packets.first().cloned().unwrap_or_default();
         let back = conversation.reverse.packets.first().cloned().unwrap_or_default();
         let mut short = Vec::new();
+        // How packets ended that are shown in full: those that are sent again end there again.
+        let mut ends: Vec<(bool, &End)> = Vec::new();
         for packet in packets {
             let forward = conversation.forward.packets.contains(&packet.id);
             let shown = root(packet) == there || (!back.is_empty() && root(packet) == back);
-            if in_full && (shown || self.options.full || Self::went_wrong(packet)) {
+            let news = Self::went_wrong(packet) && !ends.iter().any(|(way, end)| *way == forward && same_end(end, &packet.end));
+            if in_full && (shown || self.options.full || news) {
+                ends.push((forward, &packet.end));
                 self.flush(&mut short);
                 self.packet(packet, forward);
             } else {
@@ -137,7 +149,9 @@ impl Printer<'_> {
                 End::Open { namespace } => format!("  -- last seen in {namespace}"),
             };
             let label = format!("{} {}", if forward { "->" } else { "<-" }, packet.id);
-            self.line(2, &format!("{label:<9}"), &format!("{}{end}", packet.summary), Style::plain);
+            // When something is sent again tells the timer.
+            let when = if packet.cause == "retransmit" { format!("  (again, {})", time(packet.born_ns)) } else { String::new() };
+            self.line(2, &format!("{label:<9}"), &format!("{}{when}{end}", packet.summary), Style::plain);
         }
     }
 
@@ -301,6 +315,23 @@ impl Printer<'_> {
         Some(format!("{taken} (chance {})", choice.probability))
     }
 
+    /// What happened where no packet came of it: a socket without a route, say.
+    fn nothing_sent(&mut self) {
+        let mut place = "";
+        let mut last_stage = String::new();
+        for step in &self.exchange.events {
+            if place.is_empty() {
+                self.text.push('\n');
+                self.wrapped(0, "", 0, "nothing was sent", Style::title);
+            }
+            if step.namespace != place {
+                place = &step.namespace;
+                self.line(PLACE_INDENT, "", place, Style::place);
+            }
+            self.step(step, &mut last_stage);
+        }
+    }
+
     fn neighbours(&mut self) {
         let asked: Vec<&PacketTrace> = self
             .exchange
@@ -317,6 +348,20 @@ impl Printer<'_> {
         for packet in asked {
             self.line(2, &format!("{:<9}", packet.id), &format!("{}  (by {})", packet.summary, packet.born_in), Style::plain);
         }
+    }
+}
+
+/// Whether two packets ended at the same place for the same reason.
+fn same_end(one: &End, other: &End) -> bool {
+    match (one, other) {
+        (
+            End::Dropped { namespace, device, reason, .. },
+            End::Dropped { namespace: other_namespace, device: other_device, reason: other_reason, .. },
+        ) => (namespace, device, reason) == (other_namespace, other_device, other_reason),
+        (End::LostOnWire { namespace, event, .. }, End::LostOnWire { namespace: other_namespace, event: other_event, .. }) => {
+            (namespace, event) == (other_namespace, other_event)
+        }
+        _ => false,
     }
 }
 

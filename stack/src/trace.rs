@@ -274,7 +274,8 @@ pub enum Record {
     Bridge { bridge: DevId, port: DevId, learned: bool, decision: Bridged },
     /// What the neighbour table said or learned.
     Neigh { dev: DevId, address: IpAddr, mac: Mac, event: NeighEvent },
-    /// A route lookup. `prefix_len` and `table` name the route; `rule` is the priority of the policy rule that led there.
+    /// A route lookup. `prefix_len` and `table` name the route; `rule` is the priority of the policy rule that led there. Of a
+    /// socket that has no route, and hence no packet, `via` is the destination.
     Route { kind: RouteKind, dev: DevId, prefix_len: u8, table: u32, rule: u32, via: Option<IpAddr>, prov: ProvId },
     /// A hook is entered at which something is registered.
     Hook { hook: Hook, family: Family, indev: Option<DevId>, outdev: Option<DevId> },

@@ -2,7 +2,7 @@
 
 /// The text in pieces of at most `room` characters, broken at spaces; a longer word stands alone. The first piece may be longer by
 /// two, since later ones are indented by two more.
-pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for (at, word) in text.split(' ').enumerate() {

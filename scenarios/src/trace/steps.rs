@@ -335,7 +335,9 @@ impl Reader<'_> {
         prov: ProvId,
     ) -> Draft {
         let word = route_name(kind);
-        let device = device_name(ns, dev);
+        // Without a packet there was no route, and no device is meant.
+        let (asked, via) = if state.headers.is_none() { (via, None) } else { (None, via) };
+        let device = if asked.is_some() { None } else { device_name(ns, dev) };
         let target = match (kind, &via, &device) {
             (RouteKind::Local, ..) => "to this host".to_owned(),
             (RouteKind::None, ..) => "no route".to_owned(),
@@ -353,6 +355,7 @@ impl Reader<'_> {
             let ip = headers.layers.iter().find(|layer| layer.layer == 3)?;
             ip.fields.iter().find(|(name, _)| *name == "dst").map(|(_, value)| value.clone())
         });
+        let dst = dst.or_else(|| asked.map(|asked| asked.to_string()));
         let text = match (kind, dst) {
             (RouteKind::None, Some(dst)) => format!("{dst}: no route"),
             (RouteKind::None, None) => "no route".to_owned(),

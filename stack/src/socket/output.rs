@@ -16,7 +16,7 @@ use crate::netns::Netns;
 use crate::route::{Flow, Route, RouteKind, route_output};
 use crate::skb::{Owner, PktType, Skb};
 use crate::socket::Options;
-use crate::trace::{cause, purpose};
+use crate::trace::{NO_PACKET, cause, purpose};
 use crate::view::{ipv4_header_checksum, put16};
 
 /// Bytes of an IPv4 header without options.
@@ -163,6 +163,10 @@ pub(crate) fn route(
         uid: options.uid,
     };
     let mut route = route_output(ns, cx, &flow);
+    if !matches!(route.kind, RouteKind::Local | RouteKind::Unicast | RouteKind::Broadcast | RouteKind::Multicast) {
+        // No packet will tell of it.
+        crate::ip::record_route(cx, NO_PACKET, &Route { via: Some(dst.ip()), ..route });
+    }
     match route.kind {
         RouteKind::Local | RouteKind::Unicast | RouteKind::Broadcast | RouteKind::Multicast => {}
         RouteKind::Blackhole => return Err(Errno::Inval),
