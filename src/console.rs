@@ -2,14 +2,12 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use scenarios::render::TextOptions;
+use scenarios::load::Loaded;
+use scenarios::render::{TextOptions, WIDTH};
 use scenarios::{Problem, Problems, World};
 use serde::Serialize;
 
 use crate::args::{Explain, Format, OutputArgs, Verb, When};
-
-/// Columns of text that is not printed to a terminal, and of terminals: narrower ones wrap.
-const WIDTH: usize = 100;
 
 /// How to print.
 pub(crate) struct Console {
@@ -59,10 +57,29 @@ impl Console {
         self.print(text.expect("our reports have string keys only") + "\n")
     }
 
-    /// What was read and what of it has no effect, where that was asked for.
-    pub(crate) fn coverage(&self, world: &World) {
+    /// What was read and what of it has no effect, where that was asked for; fields that no object has, always.
+    pub(crate) fn coverage(&self, loaded: &Loaded) {
+        let Some(report) = loaded.cluster.as_ref().map(|cluster| &cluster.report) else { return };
+        let mut err = std::io::stderr();
+        match (self.format, self.verbose) {
+            (Format::Json | Format::Ndjson, _) => {}
+            (Format::Text, true) => {
+                let _ = write!(err, "{report}");
+            }
+            (Format::Text, false) => {
+                for file in &report.files {
+                    for note in &file.warnings {
+                        let (line, column) = (note.pos.line, note.pos.column);
+                        let _ = writeln!(err, "warning: {}:{line}:{column}: {}: {}", file.file, note.path, note.text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What every answer rests on, where that was asked for.
+    pub(crate) fn assumptions(&self, world: &World) {
         if self.verbose && self.format == Format::Text {
-            let _ = write!(std::io::stderr(), "{}", world.coverage);
             for assumption in &world.assumptions {
                 let _ = writeln!(std::io::stderr(), "assuming: {assumption}");
             }

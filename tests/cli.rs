@@ -244,3 +244,128 @@ fn the_scenarios_that_come_with_pktlab_are_listed() {
     assert_eq!(said.code, 0);
     assert!(said.out.lines().count() >= 10 && said.out.contains("first-packet"), "{}", said.out);
 }
+
+const SHOP: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: shop, labels: {app: shop}}
+spec: {containers: [{name: c, image: example/shop, ports: [{containerPort: 8080}, {name: echo, containerPort: 5353, protocol: UDP}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {containers: [{name: c, image: busybox}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {selector: {app: shop}, ports: [{name: web, port: 80, targetPort: 8080}, {name: echo, port: 53, targetPort: 5353, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bare}
+spec: {clusterIP: None, selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}
+";
+
+#[test]
+fn a_port_of_udp_alone_is_asked_by_udp() {
+    let folder = Folder::new("udp");
+    let file = folder.file("shop.yaml", SHOP);
+    for to in ["svc/default/shop:echo", "svc/default/shop:53", "pod/default/shop:5353", "pod/default/shop:echo"] {
+        let said = pktlab(&["trace", "-f", &file, "--from", "pod/default/client", "--to", to]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        for words in ["(udp)", "delivered  PL0001", "7 bytes from", "listens on UDP port 5353"] {
+            assert!(said.out.contains(words), "{to}: {words} is missing in\n{}", said.out);
+        }
+    }
+}
+
+#[test]
+fn a_server_of_dns_on_tcp_is_not_assumed_to_be_one_on_udp() {
+    let said = pktlab(&["trace", WEB[0], WEB[1], "--from", "pod/default/client", "--to", "svc/kube-system/kube-dns:dns-tcp"]);
+    assert!(said.out.contains("listens on TCP port 53") && !said.out.contains("listens on UDP"), "{}", said.out);
+}
+
+#[test]
+fn no_rule_translates_the_port_of_a_headless_service() {
+    let folder = Folder::new("headless");
+    let file = folder.file("shop.yaml", SHOP);
+    for to in ["svc/default/bare:80", "http://bare/"] {
+        let said = pktlab(&["trace", "-f", &file, "--from", "pod/default/client", "--to", to]);
+        assert!(said.out.contains("Connection refused"), "{to}\n{}", said.out);
+    }
+    let said = pktlab(&["trace", "-f", &file, "--from", "pod/default/client", "--to", "http://bare:8080/"]);
+    assert!(said.out.contains("HTTP 200"), "{}", said.out);
+}
+
+#[test]
+fn who_has_no_route_reads_so_although_no_packet_tells() {
+    let said = pktlab(&["trace", WEB[0], WEB[1], "--from", "external", "--to", "svc/default/web:80"]);
+    for words in ["nothing was sent", "external", "no route", "Network is unreachable"] {
+        assert!(said.out.contains(words), "{words} is missing in\n{}", said.out);
+    }
+}
+
+#[test]
+fn what_is_sent_again_and_ends_there_again_is_a_line() {
+    let folder = Folder::new("again");
+    let file = folder.file(
+        "x.ron",
+        "Scenario(title: \"x\", network: [Ns(\"a\"), Ns(\"b\"), Link(a: \"a/eth0\", b: \"b/eth0\"),\n\
+         In(\"a\", [\"ip addr add 10.0.0.1/24 dev eth0\", \"ip link set eth0 up\"]),\n\
+         In(\"b\", [\"ip addr add 10.0.0.2/24 dev eth0\", \"ip link set eth0 up\", \"iptables -A INPUT -p tcp -j DROP\"])])\n",
+    );
+    let said = pktlab(&["trace", "-s", &file, "--from", "ns/a", "--to", "10.0.0.2:80"]);
+    let full = said.out.lines().filter(|line| line.starts_with("there ")).count();
+    let lines = said.out.lines().filter(|line| line.trim_start().starts_with("-> p")).count();
+    assert_eq!((full, lines), (1, 10), "{}", said.out);
+    let flat = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(flat.matches("-- dropped in b: NETFILTER_DROP").count(), 10, "{}", said.out);
+    assert!(flat.contains("(again, 2 s)") && flat.contains("(again, 68 s)"), "{}", said.out);
+}
+
+#[test]
+fn text_fits_a_hundred_columns() {
+    let folder = Folder::new("columns");
+    let file = folder.file("shop.yaml", SHOP);
+    for to in ["http://shop/", "svc/default/bare:80", "svc/kube-system/kube-dns:dns", "svc/default/shop:81"] {
+        let said = pktlab(&["trace", "-f", &file, "--from", "pod/default/client", "--to", to]);
+        let long: Vec<&str> = said.out.lines().filter(|line| line.chars().count() > 100).collect();
+        assert!(long.is_empty(), "{to}: {long:#?}");
+    }
+}
+
+#[test]
+fn a_field_that_no_object_has_is_a_warning_in_every_verb() {
+    let folder = Folder::new("unknown-field");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: client}\nspec:\n  nodeNme: kind-worker3\n  containers: [{name: c}]\n";
+    let file = folder.file("pod.yaml", pod);
+    let probes = folder.file("p.yaml", "- {from: pod/default/client, to: 'svc/default/kubernetes:443'}\n");
+    let one = ["--from", "pod/default/client", "--to", "svc/default/kubernetes:443"];
+    for args in [&["trace", one[0], one[1], one[2], one[3]][..], &["probe", "-p", &probes], &["matrix"], &["export", "rules"]] {
+        let args: Vec<&str> = args.iter().copied().chain(["-f", &file]).collect();
+        let said = pktlab(&args);
+        assert_eq!(said.code, 0, "{args:?} {}", said.err);
+        assert!(said.err.contains("pod.yaml:5:") && said.err.contains("did you mean `nodeName`"), "{args:?} {}", said.err);
+    }
+}
+
+#[test]
+fn probes_say_what_is_not_modelled_where_that_is_their_exit_code() {
+    let folder = Folder::new("policy");
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+    let (shop, policy) = (folder.file("shop.yaml", SHOP), folder.file("policy.yaml", policy));
+    let probes = folder.file("p.yaml", "- {from: pod/default/client, to: 'svc/default/shop:80'}\n");
+    let said = pktlab(&["probe", "-f", &shop, "-f", &policy, "-p", &probes]);
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.out.contains("not modelled: ") && said.out.contains("NetworkPolicy default/deny"), "{}", said.out);
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_no_mistake() {
+    let folder = Folder::new("bom");
+    let text = "\u{feff}Scenario(\r\n  title: \"x\",\r\n  network: [Ns(\"a\")],\r\n)\r\n";
+    assert_eq!(pktlab(&["run", &folder.file("x.ron", text)]).code, 0);
+    let probes = "\u{feff}[\r\n(from: \"external\", to: \"10.0.0.1:80\")]\r\n";
+    assert_eq!(pktlab(&["probe", "-p", &folder.file("p.ron", probes)]).code, 0);
+}

@@ -24,7 +24,6 @@ const WAIT: SimTime = SimTime::from_secs(5);
 const DRAIN: SimTime = SimTime::from_millis(500);
 /// Longer than any client of ours waits (TCP gives up after 127 s by default).
 const LIMIT: SimTime = SimTime::from_secs(1_200);
-const DNS_PORT: u16 = 53;
 
 /// An answer, and every packet that it took.
 #[derive(Clone, Debug)]
@@ -145,7 +144,7 @@ fn client(question: &Question, source: &Source, destination: &Destination, bind:
             let (method, path) = ("GET".to_owned(), question.path().to_owned());
             ("curl", Request::Http { method, host: destination.host.clone(), path, headers: Vec::new() }, None)
         }
-        Proto::Udp if destination.port == DNS_PORT && matches!(destination.target, Target::Address(_)) => {
+        Proto::Udp if destination.dns => {
             // Nothing but a DNS message is answered there.
             if let Target::Address(address) = destination.target {
                 resolver = Some(Resolver { nameservers: vec![address], search: Vec::new(), ndots: 1, timeout: 5, attempts: 1 });
@@ -232,7 +231,7 @@ impl Reader<'_> {
         let (outcome, code) = self.classify(destination, guilty.as_ref(), delivered_to.is_some(), halted);
         let told = outcome != OutcomeClass::Delivered;
         let collect = (outcome == OutcomeClass::LeftModel).then(|| self.collect(guilty.as_ref()));
-        let mut assumptions = self.world.assumptions_about(delivered_to.as_ref());
+        let mut assumptions = self.world.assumptions_about(delivered_to.as_ref(), destination.proto);
         assumptions.splice(0..0, destination.assumptions.iter().cloned());
         Answer {
             name: question.name.clone(),

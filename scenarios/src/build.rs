@@ -16,6 +16,7 @@ use stack::{Command, Errno, Network, Provenance};
 use crate::ends::EndKind;
 use crate::outcome::DeliveredTo;
 use crate::problem::{Problem, Problems};
+use crate::question::Proto;
 use crate::scenario::{App, CommandSpec, Item, ScenarioFile, Transport};
 use crate::trace::PlaceKind;
 
@@ -47,8 +48,8 @@ pub struct World {
     pub coverage: LoadReport,
     /// What the network rests on besides the input.
     pub assumptions: Vec<String>,
-    /// What is assumed of a server, by namespace and port.
-    listening: BTreeMap<(String, u16), String>,
+    /// What is assumed of a server, by namespace, protocol and port.
+    listening: BTreeMap<(String, L4, u16), String>,
 }
 
 impl World {
@@ -125,7 +126,7 @@ impl World {
             let port = planned.server.port;
             self.serve(&planned.netns, planned.server.clone())
                 .map_err(|why| broken(&format!("{}: {} cannot listen on port {port}", planned.netns, planned.server.name), why))?;
-            self.listening.insert((planned.netns.clone(), port), planned.assumption.clone());
+            self.listening.insert((planned.netns.clone(), planned.server.l4, port), planned.assumption.clone());
         }
         self.resolvers = plan.resolvers.clone();
         self.assumptions.clone_from(&plan.assumptions);
@@ -283,8 +284,9 @@ impl World {
     }
 
     /// What an answer from there rests on besides the input.
-    pub(crate) fn assumptions_about(&self, reached: Option<&DeliveredTo>) -> Vec<String> {
-        let key = reached.and_then(|reached| Some((reached.netns.clone(), reached.port?)));
+    pub(crate) fn assumptions_about(&self, reached: Option<&DeliveredTo>, proto: Proto) -> Vec<String> {
+        let l4 = if proto == Proto::Udp { L4::Udp } else { L4::Tcp };
+        let key = reached.and_then(|reached| Some((reached.netns.clone(), l4, reached.port?)));
         let listening = key.and_then(|key| self.listening.get(&key)).cloned();
         listening.into_iter().chain(self.not_modelled()).collect()
     }

@@ -26,7 +26,7 @@ pub fn read(path: &Path) -> Result<Vec<Question>, Problems> {
         let why = if error.kind() == std::io::ErrorKind::NotFound { "no such file".to_owned() } else { error.to_string() };
         Problem::whole(&*file, format!("cannot be read: {why}")).help("name a file with a list of {name, from, to, expect}")
     })?;
-    parse(&file, &text)
+    parse(&file, text.strip_prefix('\u{feff}').unwrap_or(&text))
 }
 
 /// Reads questions from text.

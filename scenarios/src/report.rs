@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::ask::Asked;
 use crate::code;
 use crate::outcome::{Answer, OutcomeClass};
-use crate::render::{self, TextOptions};
+use crate::render::{self, TextOptions, WIDTH};
 use crate::trace::Exchange;
 
 /// What pktlab models: every trace says so.
@@ -152,6 +152,19 @@ pub fn text(asked: &Asked, options: &TextOptions) -> String {
     text
 }
 
+/// Columns of the labels of a summary.
+const LABEL: usize = 15;
+
+/// A line of a summary; it goes on below where it is too long.
+fn entry(text: &mut String, label: &str, value: &str) {
+    for (at, piece) in render::wrap(value, WIDTH - LABEL).iter().enumerate() {
+        let _ = match at {
+            0 => writeln!(text, "  {label:<12} {piece}"),
+            _ => writeln!(text, "{:indent$}{piece}", "", indent = LABEL + 2),
+        };
+    }
+}
+
 /// What came of a question, in a few lines.
 pub fn summary(answer: &Answer, color: bool) -> String {
     let mut text = String::new();
@@ -163,40 +176,40 @@ pub fn summary(answer: &Answer, color: bool) -> String {
     let _ = writeln!(text, "{} -> {} ({})", answer.from, answer.to, answer.proto);
     let title = code::page(answer.code).map_or("", |page| page.title);
     let _ = writeln!(text, "  outcome      {}  {} {title}", paint(answer.outcome, answer.outcome.to_string()), answer.code);
-    let _ = writeln!(text, "  symptom      {}", answer.symptom);
+    entry(&mut text, "symptom", &answer.symptom);
     if let Some(reason) = &answer.reason {
-        let _ = writeln!(text, "  reason       {reason}");
+        entry(&mut text, "reason", reason);
     }
     if let Some(at) = &answer.ended_at {
         let device = at.device.as_ref().map(|device| format!(" at {device}")).unwrap_or_default();
-        let _ = writeln!(text, "  ended        packet {} ({}) in {}{device}", at.packet, at.cause, at.netns);
+        entry(&mut text, "ended", &format!("packet {} ({}) in {}{device}", at.packet, at.cause, at.netns));
     }
     if let Some(to) = &answer.delivered_to {
-        let _ = writeln!(text, "  delivered to {}", to.describe());
+        entry(&mut text, "delivered to", &to.describe());
     }
     if let Some(source) = answer.source_seen {
         let masqueraded = if answer.masqueraded { " (masqueraded)" } else { "" };
-        let _ = writeln!(text, "  source seen  {source}{masqueraded}");
+        entry(&mut text, "source seen", &format!("{source}{masqueraded}"));
     }
     for (at, share) in answer.endpoints.iter().enumerate() {
         let label = if at == 0 { "endpoints" } else { "" };
         let ip = share.ip.map_or("nobody".to_owned(), |ip| ip.to_string());
         let port = share.port.map(|port| format!(":{port}")).unwrap_or_default();
         let pod = share.pod.as_ref().map(|pod| format!("  pod {pod}")).unwrap_or_default();
-        let _ = writeln!(text, "  {label:<12} {:<7} {ip}{port}{pod}  {}", share.probability, share.outcome);
+        entry(&mut text, label, &format!("{:<7} {ip}{port}{pod}  {}", share.probability, share.outcome));
     }
     for (at, rule) in answer.decided_by.iter().enumerate() {
         let label = if at == 0 { "decided by" } else { "" };
         let number = rule.number.map_or_else(|| "policy".to_owned(), |number| format!("#{number}"));
         let made = rule.made_by.as_ref().map(|made| format!("  <- {made}")).unwrap_or_default();
-        let _ = writeln!(text, "  {label:<12} {}: {} {} {number}{made}", rule.netns, rule.table, rule.chain);
+        entry(&mut text, label, &format!("{}: {} {} {number}{made}", rule.netns, rule.table, rule.chain));
     }
     if let Some(collect) = &answer.collect {
-        let _ = writeln!(text, "  collect      {collect}");
+        entry(&mut text, "collect", collect);
     }
     for (at, assumption) in answer.assumptions.iter().enumerate() {
         let label = if at == 0 { "assuming" } else { "" };
-        let _ = writeln!(text, "  {label:<12} {assumption}");
+        entry(&mut text, label, assumption);
     }
     if let Some(ok) = answer.ok {
         let _ = writeln!(text, "  expectation  {}", if ok { "holds" } else { "DOES NOT HOLD" });
@@ -220,6 +233,17 @@ pub fn line(answer: &Answer) -> String {
         let _ = write!(line, "\n         {unmet}");
     }
     line
+}
+
+/// What some answers rest on and is not modelled, each once: the reason for exit code 3.
+pub fn not_modelled<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in answers.into_iter().flat_map(|answer| &answer.assumptions).filter(|line| line.starts_with("not modelled: ")) {
+        if !lines.contains(&line.as_str()) {
+            lines.push(line);
+        }
+    }
+    lines.iter().fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// The exit code of some answers: 3 where one rests on what is not modelled, 1 where an expectation does not hold.

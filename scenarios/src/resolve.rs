@@ -14,6 +14,8 @@ use crate::problem::Problem;
 use crate::question::{Proto, Question};
 use crate::scenario::nearest;
 
+const DNS_PORT: u16 = 53;
+
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -36,12 +38,15 @@ pub struct Destination {
     pub proto: Proto,
     /// The `Host` of an HTTP request.
     pub host: String,
+    /// Whether it is asked as a DNS server is: nothing else is answered there.
+    pub dns: bool,
     /// What was assumed.
     pub assumptions: Vec<String>,
 }
 
-/// What of a Service is asked: its address or name, its port, and the namespace and port of one who serves it.
-type ServiceTarget = (Target, u16, Option<(String, u16)>);
+/// What of a Service is asked: its address or name, its port, the namespace and port of one who serves it, and whether the port
+/// is one of UDP.
+type ServiceTarget = (Target, u16, Option<(String, u16)>, bool);
 
 impl World {
     /// Who asks.
@@ -115,6 +120,7 @@ impl World {
         let mut assumptions = Vec::new();
         let icmp = question.proto == Some(Proto::Icmp);
         let l4 = if question.proto == Some(Proto::Udp) { L4::Udp } else { L4::Tcp };
+        let mut udp = false;
         let at = |address: IpAddr| Target::Address(address);
         let (target, port, served_by) = match &end.kind {
             EndKind::Pod { namespace, name, port } => {
@@ -126,7 +132,8 @@ impl World {
                     Some(Port::Number(number)) => *number,
                     Some(Port::Name(name)) => {
                         let protocol = if l4 == L4::Udp { Protocol::Udp } else { Protocol::Tcp };
-                        pod.named_port(name, protocol).ok_or_else(|| {
+                        let of_udp = || pod.named_port(name, Protocol::Udp).filter(|_| question.proto.is_none());
+                        pod.named_port(name, protocol).or_else(of_udp).ok_or_else(|| {
                             let names: Vec<&str> = pod.container_ports().filter_map(|port| port.name.as_deref()).collect();
                             let help = if names.is_empty() {
                                 "it names no ports: write a number".to_owned()
@@ -141,7 +148,10 @@ impl World {
                 (at(ip), number, Some((netns, number)))
             }
             EndKind::Service { namespace, name, port } => {
-                self.service_target(namespace, name, port.as_ref(), icmp, &mut assumptions, end)?
+                let (target, number, served, of_udp) =
+                    self.service_target(namespace, name, port.as_ref(), question.proto, &mut assumptions, end)?;
+                udp = of_udp;
+                (target, number, served)
             }
             EndKind::Node { name, port } => {
                 let node = self.node(name, "--to", end)?;
@@ -223,15 +233,28 @@ impl World {
                 return Err(wrong("ADDR@PLACE is a source".to_owned()).help("a destination is written ADDR:PORT"));
             }
         };
-        let http = matches!(end.kind, EndKind::Url(_)) || served_by.is_some_and(|(netns, port)| self.serves_http(&netns, port));
-        let proto = question.proto.unwrap_or(if http { Proto::Http } else { Proto::Tcp });
+        let served = |l4: L4| served_by.as_ref().is_some_and(|(netns, port)| self.listens(netns, *port, l4));
+        let http =
+            matches!(end.kind, EndKind::Url(_)) || served_by.as_ref().is_some_and(|(netns, port)| self.serves_http(netns, *port));
+        let udp = udp || (served(L4::Udp) && !served(L4::Tcp));
+        let proto = question.proto.unwrap_or(match (http, udp) {
+            (true, _) => Proto::Http,
+            (false, true) => Proto::Udp,
+            (false, false) => Proto::Tcp,
+        });
         let host = match &target {
             Target::Name(name) => name.clone(),
             Target::Address(IpAddr::V6(address)) => format!("[{address}]"),
             Target::Address(address) => address.to_string(),
         };
         let host = if port == 80 { host } else { format!("{host}:{port}") };
-        Ok(Destination { target, port, proto, host, assumptions })
+        let server = served_by.as_ref().and_then(|(netns, port)| self.server(netns, *port, L4::Udp));
+        let dns = match server {
+            Some(server) => matches!(server, Service::Dns(_)),
+            None => port == DNS_PORT,
+        };
+        let dns = dns && matches!(target, Target::Address(_));
+        Ok(Destination { target, port, proto, host, dns, assumptions })
     }
 
     fn service_target(
@@ -239,10 +262,11 @@ impl World {
         namespace: &str,
         name: &str,
         port: Option<&Port>,
-        icmp: bool,
+        proto: Option<Proto>,
         assumptions: &mut Vec<String>,
         end: &End,
     ) -> Result<ServiceTarget, Problem> {
+        let icmp = proto == Some(Proto::Icmp);
         let wrong = |message: String| Problem::whole(format!("--to {end}"), message);
         let cluster =
             self.cluster.as_ref().ok_or_else(|| wrong("there is no cluster".to_owned()).help("give manifests with -f"))?;
@@ -257,18 +281,33 @@ impl World {
                     wrong("an ExternalName Service has no ports".to_owned()).help(format!("write svc/{namespace}/{name}:PORT"))
                 );
             };
-            return Ok((Target::Name(external.clone()), *number, None));
+            return Ok((Target::Name(external.clone()), *number, None, false));
         }
         let list = || {
             service
                 .ports
                 .iter()
-                .map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) })
+                .map(|port| match (port.name.is_empty(), port.protocol) {
+                    (true, Protocol::Tcp) => port.port.to_string(),
+                    (false, Protocol::Tcp) => format!("{} ({})", port.port, port.name),
+                    (true, protocol) => format!("{} ({protocol})", port.port),
+                    (false, protocol) => format!("{} ({}, {protocol})", port.port, port.name),
+                })
                 .collect::<Vec<_>>()
                 .join(", ")
         };
+        // One number may be a port of TCP and one of UDP.
+        let wanted = |protocol: Protocol| match proto {
+            Some(Proto::Udp) => protocol == Protocol::Udp,
+            Some(Proto::Tcp | Proto::Http) => protocol == Protocol::Tcp,
+            Some(Proto::Icmp) | None => true,
+        };
+        let of_number = |number: u16| {
+            let all = || service.ports.iter().filter(move |port| port.port == number && wanted(port.protocol));
+            all().find(|port| port.protocol == Protocol::Tcp).or_else(|| all().next())
+        };
         let entry = match port {
-            Some(Port::Number(number)) => service.port(&PortRef::Number(*number)),
+            Some(Port::Number(number)) => of_number(*number),
             Some(Port::Name(name)) => service.port(&PortRef::Name(name.clone())),
             None => match &service.ports[..] {
                 [only] => Some(only),
@@ -281,11 +320,17 @@ impl World {
             _ if icmp => 0,
             (Some(entry), _) => entry.port,
             (None, Some(Port::Number(number))) => {
-                assumptions.push(format!("Service {namespace}/{name} has no port {number}; its ports are {}", list()));
+                let of = if proto == Some(Proto::Udp) { "UDP port" } else { "port" };
+                assumptions.push(format!("Service {namespace}/{name} has no {of} {number}; its ports are {}", list()));
                 *number
             }
             (None, _) => return Err(wrong("no such port".to_owned()).help(format!("its ports are {}", list()))),
         };
+        let protocol = entry.map(|entry| entry.protocol);
+        if protocol == Some(Protocol::Sctp) && !icmp {
+            return Err(wrong("SCTP is not modelled".to_owned()).unsupported());
+        }
+        let of_udp = protocol == Some(Protocol::Udp);
         let endpoints = cluster.slices.iter().filter(|slice| slice.meta.namespace == namespace && slice.service == name);
         let mut first = None;
         for slice in endpoints {
@@ -300,12 +345,15 @@ impl World {
                 return Err(wrong("the Service is headless and has no ready endpoint: DNS has no address for it".to_owned())
                     .help("ask by its name to see the DNS answer: NAME.NS.svc.cluster.local:PORT"));
             };
-            let number = if entry.is_some() && !icmp { target } else { number };
-            assumptions.push(format!("Service {namespace}/{name} is headless: its first endpoint {ip} is asked"));
-            return Ok((Target::Address(ip), number, served));
+            let untranslated = match entry {
+                Some(_) if !icmp && target != number => format!(", on port {number}: no rule turns that into {target}"),
+                _ => String::new(),
+            };
+            assumptions.push(format!("Service {namespace}/{name} is headless: its first endpoint {ip} is asked{untranslated}"));
+            return Ok((Target::Address(ip), number, self.served_at(ip, number), of_udp));
         }
         let ip = *service.cluster_ips.addresses().first().ok_or_else(|| wrong("the Service has no address".to_owned()))?;
-        Ok((Target::Address(ip), number, served))
+        Ok((Target::Address(ip), number, served, of_udp))
     }
 
     /// A cluster that is named must be the one that there is.
@@ -442,10 +490,17 @@ impl World {
         self.owner(address).map(|name| (name, port))
     }
 
+    fn server(&self, netns: &str, port: u16, l4: L4) -> Option<&Service> {
+        let here = |(name, server): &&(String, stack::app::Server)| name == netns && server.port == port && server.l4 == l4;
+        self.servers.iter().find(here).map(|(_, server)| &server.service)
+    }
+
+    fn listens(&self, netns: &str, port: u16, l4: L4) -> bool {
+        self.server(netns, port, l4).is_some()
+    }
+
     fn serves_http(&self, netns: &str, port: u16) -> bool {
-        self.servers.iter().any(|(name, server)| {
-            name == netns && server.port == port && server.l4 == L4::Tcp && matches!(server.service, Service::Http(_))
-        })
+        matches!(self.server(netns, port, L4::Tcp), Some(Service::Http(_)))
     }
 }
 

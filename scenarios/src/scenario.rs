@@ -322,6 +322,8 @@ pub fn read(path: &Path) -> Result<ScenarioFile, Problems> {
         Problem::whole(&*file, format!("line {line} is not UTF-8 text"))
     })?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     parse(&file, folder, text, &[])
 }
 
@@ -396,6 +398,18 @@ fn say(code: &ron::Error) -> (String, Option<String>) {
     }
 }
 
+/// `Delivered`, but not also `delivered`.
+fn without_aliases<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    let plain = |word: &str| word.replace('_', "").to_lowercase();
+    let mut kept: Vec<&str> = Vec::new();
+    for word in words {
+        if !kept.iter().any(|have| plain(have) == plain(word)) {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
 fn help_for(code: &ron::Error) -> String {
     let list = |expected: &[&str]| expected.join(", ");
     match code {
@@ -404,8 +418,8 @@ fn help_for(code: &ron::Error) -> String {
             None => format!("the fields are {}", list(expected)),
         },
         ron::Error::NoSuchEnumVariant { expected, found, .. } => match nearest(found, expected) {
-            Some(meant) => format!("`{meant}` was probably meant; possible are {}", list(expected)),
-            None => format!("possible are {}", list(expected)),
+            Some(meant) => format!("`{meant}` was probably meant; possible are {}", list(&without_aliases(expected))),
+            None => format!("possible are {}", list(&without_aliases(expected))),
         },
         ron::Error::MissingStructField { field, .. } => format!("add `{field}: ...`"),
         _ => "docs/scenarios.md shows the whole format".to_owned(),

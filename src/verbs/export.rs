@@ -11,6 +11,7 @@ use crate::verbs::trace::question;
 
 pub(crate) fn run(args: &ExportArgs, console: &Console) -> Result<u8, Problems> {
     let loaded = args.input.input().load()?;
+    console.coverage(&loaded);
     let bytes = match args.format {
         ExportFormat::Rules => {
             let form = match (args.form, args.all) {

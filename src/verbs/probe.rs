@@ -19,6 +19,7 @@ struct ProbeReport<'a> {
 pub(crate) fn run(args: &ProbeArgs, console: &Console) -> Result<u8, Problems> {
     let questions = probe::read(&args.probes)?;
     let loaded = args.input.input().load()?;
+    console.coverage(&loaded);
     let mut failed = Ok(());
     let answers = probe::ask(&loaded, &questions, args.explore, |answer| {
         if failed.is_ok() {
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &ProbeArgs, console: &Console) -> Result<u8, Problems> {
         let expected = answers.iter().filter(|answer| answer.ok.is_some()).count();
         let held = answers.iter().filter(|answer| answer.ok == Some(true)).count();
         console.print(format!("\n{} answers, {held} of {expected} expectations hold\n", answers.len()))?;
+        console.print(report::not_modelled(&answers))?;
     }
     if let Some(path) = &args.junit {
         let suite = args.probes.to_string_lossy();

@@ -13,6 +13,7 @@ pub(crate) fn run(args: &RunArgs, console: &Console) -> Result<u8, Problems> {
     let given = args.positional.as_ref().or(args.input.scenario.as_ref());
     let file = given.map(|path| book::find(path)).transpose()?;
     let loaded = args.input.input().load_with(file)?;
+    console.coverage(&loaded);
     let report = run::run(&loaded)?;
     match console.format {
         Format::Text => console.print(report.text(&console.options(args.explain)))?,

@@ -14,9 +14,10 @@ use crate::console::Console;
 pub(crate) fn run(args: &TraceArgs, console: &Console) -> Result<u8, Problems> {
     let question = question(&args.question)?;
     let loaded = args.input.input().load()?;
+    console.coverage(&loaded);
     let mut world = loaded.converged(TraceMode::Headers)?;
     let asked = if args.explore { explore(&loaded, &question)? } else { world.ask(&question)? };
-    console.coverage(&world);
+    console.assumptions(&world);
     match console.format {
         Format::Text => console.print(report::text(&asked, &console.options(args.explain)))?,
         Format::Json | Format::Ndjson => console.json(&TraceReport::of(&asked, loaded.seed, &world.coverage))?,
