@@ -17,6 +17,7 @@ use crate::view;
 mod bridges;
 mod filtered;
 mod fragments;
+mod remembered;
 mod routed;
 
 /// A network under test.

@@ -5,7 +5,7 @@ use crate::drop_reason::DropReason;
 use crate::view::{be16, be32};
 
 /// client - router - server, IPv4 and IPv6, everything reachable.
-fn line() -> Lab {
+pub(super) fn line() -> Lab {
     let mut lab = Lab::new(&["client", "router", "server"]);
     lab.link("client/eth0", "router/eth0");
     lab.link("router/eth1", "server/eth0");
@@ -24,7 +24,7 @@ fn line() -> Lab {
     lab
 }
 
-fn udp<'a>(lab: &Lab, src: &'a str, dst: &'a str) -> Udp<'a> {
+pub(super) fn udp<'a>(lab: &Lab, src: &'a str, dst: &'a str) -> Udp<'a> {
     Udp { macs: (lab.mac("client", "eth0"), lab.mac("router", "eth0")), src, dst, ttl: 64, df: false, len: 10 }
 }
 
