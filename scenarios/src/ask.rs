@@ -284,7 +284,7 @@ impl Reader<'_> {
                 | Record::Originate { frame, .. }
                 | Record::Resume { frame, .. }
                 | Record::Nat { frame, .. } => {
-                    if let Some(flow) = flow(tracer.bytes(frame), frame.full) {
+                    if let Some(flow) = flow(&tracer.bytes(frame), frame.full) {
                         if sent_from.is_none() && matches!(stamped.record, Record::Originate { .. }) {
                             sent_from = Some(flow.src);
                         }

@@ -28,7 +28,7 @@ pub struct LinkConfig {
 }
 
 /// What befell a frame between two ports. The frame's node turns it into a record of its own (see [`crate::sim::WireRecord`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WireEvent {
     /// Lost by chance.
     Lost,

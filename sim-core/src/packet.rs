@@ -25,6 +25,18 @@ pub struct Packet {
     id: PacketId,
     /// What the trace kept of the frame when it was sent; taken on receive.
     pub(crate) sent: Snap,
+    /// What the trace kept of the frame when it was first sent.
+    pub(crate) first_sent: FirstSent,
+}
+
+/// A frame that the trace keeps whole, so that of the later ones only what changed need be kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FirstSent {
+    pub(crate) at: u32,
+    /// Bytes kept; 0: there was none yet.
+    pub(crate) kept: u16,
+    /// Which of the tracer's arenas this and [`Packet::sent`] stand in.
+    pub(crate) epoch: u16,
 }
 
 impl Packet {
@@ -34,7 +46,7 @@ impl Packet {
         buf.reserve(HEADROOM + frame.len());
         buf.resize(HEADROOM, 0);
         buf.extend_from_slice(frame);
-        Packet { buf, head: HEADROOM as u32, id, sent: Snap::default() }
+        Packet { buf, head: HEADROOM as u32, id, sent: Snap::default(), first_sent: FirstSent::default() }
     }
 
     #[inline]
@@ -57,7 +69,7 @@ impl Packet {
     /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
     #[inline]
     pub fn take(&mut self) -> Packet {
-        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, sent: Snap::default() };
+        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, sent: Snap::default(), first_sent: FirstSent::default() };
         std::mem::replace(self, empty)
     }
 

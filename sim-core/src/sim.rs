@@ -6,12 +6,12 @@ use crate::link::{Direction, Link, LinkConfig, MILLION, WireEvent};
 use crate::packet::{Cause, Packet};
 use crate::queue::{Later, Now, Queue, Seq};
 use crate::time::SimTime;
-use crate::trace::{HEADER_SNAP, Lineage, Snap, TraceMode, Tracer};
+use crate::trace::{HEADER_SNAP, Lineage, Snap, TraceMode, TraceRecord, Tracer};
 
 /// A state machine without I/O: packets and the clock go in, packets, records and wishes come out through [`Cx`].
 pub trait Node {
     /// What the node writes down: small and plain.
-    type Record: Copy + WireRecord;
+    type Record: TraceRecord + WireRecord;
 
     /// A packet has come in through a port.
     fn receive(&mut self, cx: &mut Cx<'_, Self::Record>, port: PortNo, packet: Packet);
@@ -72,7 +72,7 @@ pub struct Sim<N: Node> {
 }
 
 /// The powers of a node during one event.
-pub struct Cx<'a, R: Copy> {
+pub struct Cx<'a, R> {
     node: NodeId,
     fabric: &'a mut Fabric,
     tracer: &'a mut Tracer<R>,
@@ -359,7 +359,7 @@ impl Fabric {
     }
 }
 
-impl<R: Copy> Cx<'_, R> {
+impl<R: TraceRecord> Cx<'_, R> {
     /// The present time.
     #[inline]
     pub fn now(&self) -> SimTime {
@@ -405,16 +405,15 @@ impl<R: Copy> Cx<'_, R> {
     /// Keeps a frame that is about to be sent, so that who receives it need not keep it once more.
     #[inline]
     pub fn snap_sent(&mut self, packet: &mut Packet) -> Snap {
-        packet.sent = self.snap(packet.bytes());
-        packet.sent
+        self.tracer.keep_sent(packet)
     }
 
     /// Keeps a frame that was just received: what its sender kept, where it did.
     #[inline]
     pub fn snap_received(&mut self, packet: &mut Packet) -> Snap {
-        match std::mem::take(&mut packet.sent) {
-            Snap { full: 0, .. } => self.snap(packet.bytes()),
-            sent => sent,
+        match self.tracer.take_sent(packet) {
+            None => self.snap(packet.bytes()),
+            Some(sent) => sent,
         }
     }
 
@@ -432,7 +431,9 @@ impl<R: Copy> Cx<'_, R> {
 
     /// Makes a child of a packet, with the same bytes (`skb_clone`).
     pub fn copy(&mut self, packet: &Packet, cause: Cause) -> Packet {
-        self.packet(packet.bytes(), Some(packet.id()), cause)
+        let mut copy = self.packet(packet.bytes(), Some(packet.id()), cause);
+        copy.first_sent = packet.first_sent;
+        copy
     }
 
     /// Gives a packet a new identity in place: a reply made of its request's buffer, an inner packet after decapsulation.

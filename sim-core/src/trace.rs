@@ -2,9 +2,21 @@
 //!
 //! A record is the node's own type (see [`crate::Node::Record`]), stamped with time, node and packet. On the hot path it is a
 //! small plain value; steps, text and JSON are rendered from it later. Captured frames and state changes stand in the arena.
+//!
+//! A trace is bound by the memory that it touches, and packets that go the same way leave the same records. So what is written for
+//! each packet, node and instant is little: who and when, which sequence of records ([`words`]), and what changed in the frame
+//! ([`frames`]). [`Records`] puts it together again.
 
+mod frames;
+mod words;
+
+use std::borrow::Cow;
+use std::hash::Hash;
+
+use self::frames::Frames;
+use self::words::{ROOT, Sequences};
 use crate::id::{NodeId, PacketId};
-use crate::packet::Cause;
+use crate::packet::{Cause, Packet};
 use crate::time::SimTime;
 
 /// How much a run writes down.
@@ -25,12 +37,18 @@ pub const HEADER_SNAP: usize = 128;
 /// Where bytes stand in the arena.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Snap {
-    /// Offset in the arena.
+    /// Place in the arena.
     pub at: u32,
     /// Bytes kept.
     pub kept: u16,
     /// Bytes that there were.
     pub full: u16,
+}
+
+/// A record that can be told apart from others, without what it points to.
+pub trait TraceRecord: Copy + Eq + Hash {
+    /// What it points to, to be read or replaced; none where it points to nothing.
+    fn snap_mut(&mut self) -> Option<&mut Snap>;
 }
 
 /// One record, stamped.
@@ -59,24 +77,38 @@ pub struct Lineage {
     pub node: NodeId,
 }
 
-/// What successive records have in common. A packet leaves several records at one node and instant, so that this is written once
-/// for all of them: a trace is bound by the memory that it touches.
+/// Successive records about one packet at one node and instant.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    time: SimTime,
+    /// The time, in halves, so that a span takes 20 bytes.
+    time: [u32; 2],
     node: NodeId,
     packet: PacketId,
-    /// The first record of the span; it ends where the next one begins.
-    first: u32,
+    /// The last step of its sequence.
+    last: u32,
 }
+
+/// How many records and snaps stand before a span.
+#[derive(Clone, Copy, Debug)]
+struct Milestone {
+    records: u32,
+    snaps: u32,
+}
+
+/// Spans from one milestone to the next.
+const MILE: usize = 64;
 
 /// Records and bytes of a run, in the order of events.
 #[derive(Debug)]
 pub struct Tracer<R> {
     mode: TraceMode,
-    records: Vec<R>,
+    count: usize,
     spans: Vec<Span>,
-    arena: Vec<u8>,
+    /// Of every [`MILE`]th span.
+    milestones: Vec<Milestone>,
+    sequences: Sequences<R>,
+    snaps: Vec<Snap>,
+    frames: Frames,
     lineage: Vec<Lineage>,
     packets: u32,
     limit: usize,
@@ -87,17 +119,24 @@ pub struct Tracer<R> {
 pub const RECORD_LIMIT: usize = 16 << 20;
 
 /// The records of a run, in the order of events.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Records<'a, R> {
-    records: &'a [R],
-    spans: &'a [Span],
+    tracer: &'a Tracer<R>,
     from: usize,
 }
 
-impl<'a, R: Copy> Records<'a, R> {
+impl<R> Clone for Records<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Records<'_, R> {}
+
+impl<'a, R: TraceRecord> Records<'a, R> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.records.len() - self.from
+        self.tracer.count - self.from
     }
 
     /// Whether there is none.
@@ -108,7 +147,7 @@ impl<'a, R: Copy> Records<'a, R> {
     /// Those behind the first `n`.
     #[must_use]
     pub fn skip(self, n: usize) -> Records<'a, R> {
-        Records { from: (self.from + n).min(self.records.len()), ..self }
+        Records { from: (self.from + n).min(self.tracer.count), ..self }
     }
 
     /// One of them, counted from 0.
@@ -118,25 +157,66 @@ impl<'a, R: Copy> Records<'a, R> {
 
     /// All of them, stamped.
     pub fn iter(&self) -> impl Iterator<Item = Stamped<R>> + use<'a, R> {
-        let Records { records, spans, from } = *self;
-        let mut span = spans.partition_point(|span| span.first as usize <= from).saturating_sub(1);
-        (from..records.len()).map(move |at| {
-            while spans.get(span + 1).is_some_and(|next| next.first as usize <= at) {
-                span += 1;
-            }
-            let Span { time, node, packet, .. } = spans[span];
-            Stamped { time, node, packet, record: records[at] }
-        })
+        let milestones = &self.tracer.milestones;
+        let mile = milestones.partition_point(|milestone| milestone.records as usize <= self.from).saturating_sub(1);
+        let start = milestones.get(mile).copied().unwrap_or(Milestone { records: 0, snaps: 0 });
+        let spans = &self.tracer.spans[(mile * MILE).min(self.tracer.spans.len())..];
+        let reader = Reader { tracer: self.tracer, spans, snap: start.snaps as usize, sequence: Vec::new(), at: 0 };
+        reader.skip(self.from - start.records as usize)
     }
 }
 
-impl<R: Copy> Tracer<R> {
+/// Puts records together again.
+struct Reader<'a, R> {
+    tracer: &'a Tracer<R>,
+    /// The present span, and those behind it.
+    spans: &'a [Span],
+    snap: usize,
+    /// The records of the present span, and how many of them have been read.
+    sequence: Vec<R>,
+    at: usize,
+}
+
+impl<R: TraceRecord> Iterator for Reader<'_, R> {
+    type Item = Stamped<R>;
+
+    fn next(&mut self) -> Option<Stamped<R>> {
+        let span = self.spans.first()?;
+        if self.at == 0 {
+            self.tracer.sequences.read(span.last, &mut self.sequence);
+        }
+        let mut record = *self.sequence.get(self.at)?;
+        if let Some(blank) = record.snap_mut() {
+            *blank = self.tracer.snaps[self.snap];
+            self.snap += 1;
+        }
+        self.at += 1;
+        if self.at == self.sequence.len() {
+            self.spans = &self.spans[1..];
+            self.at = 0;
+        }
+        Some(Stamped { time: join(span.time), node: span.node, packet: span.packet, record })
+    }
+}
+
+fn split(time: SimTime) -> [u32; 2] {
+    [time.0 as u32, (time.0 >> 32) as u32]
+}
+
+fn join([low, high]: [u32; 2]) -> SimTime {
+    SimTime(u64::from(high) << 32 | u64::from(low))
+}
+
+impl<R: TraceRecord> Tracer<R> {
     pub(crate) fn new(mode: TraceMode) -> Tracer<R> {
         Tracer {
             mode,
-            records: Vec::new(),
+            count: 0,
             spans: Vec::new(),
-            arena: Vec::new(),
+            milestones: Vec::new(),
+            sequences: Sequences::new(),
+            snaps: Vec::new(),
+            frames: Frames::default(),
             lineage: Vec::new(),
             packets: 0,
             limit: RECORD_LIMIT,
@@ -145,6 +225,7 @@ impl<R: Copy> Tracer<R> {
     }
 
     /// How much is written down.
+    #[inline]
     pub fn mode(&self) -> TraceMode {
         self.mode
     }
@@ -166,12 +247,12 @@ impl<R: Copy> Tracer<R> {
 
     /// The records, in the order of events.
     pub fn records(&self) -> Records<'_, R> {
-        Records { records: &self.records, spans: &self.spans, from: 0 }
+        Records { tracer: self, from: 0 }
     }
 
     /// The bytes that a record points to.
-    pub fn bytes(&self, snap: Snap) -> &[u8] {
-        &self.arena[snap.at as usize..snap.at as usize + snap.kept as usize]
+    pub fn bytes(&self, snap: Snap) -> Cow<'_, [u8]> {
+        self.frames.bytes(snap)
     }
 
     /// Where a packet came from; none for one made while tracing was off.
@@ -186,23 +267,40 @@ impl<R: Copy> Tracer<R> {
 
     /// Forgets all records and bytes, keeping ids and lineage.
     pub fn clear(&mut self) {
-        self.records.clear();
+        self.count = 0;
         self.spans.clear();
-        self.arena.clear();
+        self.milestones.clear();
+        self.sequences = Sequences::new();
+        self.snaps.clear();
+        self.frames.clear();
         self.truncated = false;
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: R) {
-        if self.records.len() >= self.limit {
+    pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, mut record: R) {
+        if self.count >= self.limit {
             self.truncated = true;
             return;
         }
-        let same = self.spans.last().is_some_and(|last| last.packet == packet && last.time == time && last.node == node);
-        if !same {
-            self.spans.push(Span { time, node, packet, first: self.records.len() as u32 });
+        self.count += 1;
+        let snap = record.snap_mut().map(std::mem::take);
+        match self.spans.last_mut() {
+            Some(span) if span.packet == packet && span.node == node && span.time == split(time) => {
+                span.last = self.sequences.step(span.last, node, &record);
+            }
+            _ => self.begin(time, node, packet, &record),
         }
-        self.records.push(record);
+        if let Some(snap) = snap {
+            self.snaps.push(snap);
+        }
+    }
+
+    fn begin(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R) {
+        if self.spans.len().is_multiple_of(MILE) {
+            self.milestones.push(Milestone { records: self.count as u32 - 1, snaps: self.snaps.len() as u32 });
+        }
+        let last = self.sequences.step(ROOT, node, record);
+        self.spans.push(Span { time: split(time), node, packet, last });
     }
 
     pub(crate) fn next_packet(&mut self, lineage: Lineage) -> PacketId {
@@ -218,13 +316,36 @@ impl<R: Copy> Tracer<R> {
 
     #[inline]
     pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) -> Snap {
-        let kept = bytes.len().min(limit).min(u16::MAX as usize);
-        let at = self.arena.len();
-        if self.truncated || at + kept > u32::MAX as usize {
-            self.truncated = true;
-            return Snap::default();
-        }
-        self.arena.extend_from_slice(&bytes[..kept]);
-        Snap { at: at as u32, kept: kept as u16, full: bytes.len().min(u16::MAX as usize) as u16 }
+        let kept = if self.truncated { None } else { self.frames.keep(bytes, limit) };
+        self.or_truncated(kept)
+    }
+
+    /// Keeps a frame that is about to be sent, as [`Tracer::mode`] says, and lets its receiver find it.
+    #[inline]
+    pub(crate) fn keep_sent(&mut self, packet: &mut Packet) -> Snap {
+        let limit = match self.mode {
+            TraceMode::Off => return Snap::default(),
+            TraceMode::Headers => HEADER_SNAP,
+            TraceMode::Frames => usize::MAX,
+        };
+        let kept = if self.truncated { None } else { self.frames.keep_sent(packet, limit) };
+        packet.sent = self.or_truncated(kept);
+        packet.sent
+    }
+
+    /// What was kept of a frame when it was sent, if it was and has not been forgotten.
+    #[inline]
+    pub(crate) fn take_sent(&self, packet: &mut Packet) -> Option<Snap> {
+        let sent = std::mem::take(&mut packet.sent);
+        (sent.full != 0 && packet.first_sent.epoch == self.frames.epoch).then_some(sent)
+    }
+
+    #[inline]
+    fn or_truncated(&mut self, kept: Option<Snap>) -> Snap {
+        self.truncated |= kept.is_none();
+        kept.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

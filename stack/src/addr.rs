@@ -73,6 +73,7 @@ impl Family {
     pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
     /// The family of an address.
+    #[inline]
     pub fn of(address: IpAddr) -> Family {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
@@ -105,6 +106,7 @@ pub struct ByFamily<T> {
 
 impl<T> ByFamily<T> {
     /// That of a family.
+    #[inline]
     pub fn get(&self, family: Family) -> &T {
         match family {
             Family::V4 => &self.v4,
@@ -113,6 +115,7 @@ impl<T> ByFamily<T> {
     }
 
     /// That of a family, to be changed.
+    #[inline]
     pub fn get_mut(&mut self, family: Family) -> &mut T {
         match family {
             Family::V4 => &mut self.v4,

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use sim_core::{PacketId, PortNo, Snap, WireEvent, WireRecord};
+use sim_core::{PacketId, PortNo, Snap, TraceRecord, WireEvent, WireRecord};
 
 use crate::addr::{Family, Mac};
 use crate::dev::device::DevId;
@@ -98,7 +98,7 @@ pub mod purpose {
 }
 
 /// What a bridge decided (`br_handle_frame_finish`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bridged {
     /// To one port, known from the fdb.
     Port(DevId),
@@ -111,7 +111,7 @@ pub enum Bridged {
 }
 
 /// What happened at the neighbour table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NeighEvent {
     /// An entry has the address: the packet goes on.
     Resolved,
@@ -128,7 +128,7 @@ pub enum NeighEvent {
 }
 
 /// The verdict of a rule, of the end of a chain, or of a target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RuleVerdict {
     /// The packet goes on to the next table or hook.
     Accept,
@@ -162,7 +162,7 @@ pub struct RuleRef {
 }
 
 /// What happened to the connection of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CtEvent {
     /// A new, unconfirmed connection.
     New,
@@ -200,7 +200,7 @@ pub enum CtInfo {
 pub struct CtId(pub u32);
 
 /// Which checks a step names when they pass, fail or do not apply.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Check {
     /// `rp_filter`.
     RpFilter,
@@ -215,7 +215,7 @@ pub enum Check {
 }
 
 /// What one check said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CheckResult {
     /// It holds.
     Pass,
@@ -226,7 +226,7 @@ pub enum CheckResult {
 }
 
 /// Where a route lookup led.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RouteKind {
     /// To this namespace.
     Local,
@@ -247,7 +247,7 @@ pub enum RouteKind {
 }
 
 /// What a namespace writes down.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the text of a variant says what its fields are")]
 pub enum Record {
     /// A frame came in through a device (begins a packet's records here). The frame as it came.
@@ -308,6 +308,24 @@ pub enum Record {
 impl WireRecord for Record {
     fn wire(port: PortNo, event: WireEvent) -> Record {
         Record::Wire { port, event }
+    }
+}
+
+impl TraceRecord for Record {
+    #[inline]
+    fn snap_mut(&mut self) -> Option<&mut Snap> {
+        match self {
+            Record::Receive { frame, .. }
+            | Record::Originate { frame, .. }
+            | Record::Resume { frame, .. }
+            | Record::DevIn { frame, .. }
+            | Record::DevOut { frame, .. }
+            | Record::Transmit { frame, .. }
+            | Record::Nat { frame, .. } => Some(frame),
+            Record::Conntrack { note, .. } => Some(note),
+            Record::App { text, .. } => Some(text),
+            _ => None,
+        }
     }
 }
 

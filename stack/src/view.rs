@@ -75,6 +75,7 @@ pub struct Fragment {
 ///
 /// # Errors
 /// `PktTooSmall` where the frame is shorter than its headers say, `IpInHdr` where a header is malformed.
+#[inline]
 pub fn parse(frame: &[u8], l3: usize) -> Result<Headers, DropReason> {
     let ip = frame.get(l3..).ok_or(DropReason::PktTooSmall)?;
     match ip.first().ok_or(DropReason::PktTooSmall)? >> 4 {
@@ -84,6 +85,7 @@ pub fn parse(frame: &[u8], l3: usize) -> Result<Headers, DropReason> {
     }
 }
 
+#[inline]
 fn parse_v4(ip: &[u8], l3: usize) -> Result<Headers, DropReason> {
     if ip.len() < 20 {
         return Err(DropReason::PktTooSmall);
@@ -163,19 +165,29 @@ pub fn put16(bytes: &mut [u8], at: usize, value: u16) {
 }
 
 /// Adds bytes to a ones' complement sum; fold it with [`fold`].
-pub fn sum(bytes: &[u8], mut acc: u32) -> u32 {
-    let mut words = bytes.chunks_exact(2);
+#[inline]
+pub fn sum(bytes: &[u8], acc: u32) -> u32 {
+    // Words of 32 bits add up to the same, modulo 2^16 - 1, as their halves.
+    let mut words = bytes.chunks_exact(4);
+    let mut total = u64::from(acc);
     for word in &mut words {
-        acc += u32::from(u16::from_be_bytes([word[0], word[1]]));
-        acc = (acc & 0xffff) + (acc >> 16);
+        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
     }
-    if let [last] = words.remainder() {
-        acc += u32::from(*last) << 8;
-    }
-    acc
+    total += match *words.remainder() {
+        [a] => u64::from(a) << 8,
+        [a, b] => u64::from(a) << 8 | u64::from(b),
+        [a, b, c] => (u64::from(a) << 8 | u64::from(b)) + (u64::from(c) << 8),
+        _ => 0,
+    };
+    // The carries come back in, until what is left fits 17 bits.
+    total = (total & 0xffff_ffff) + (total >> 32);
+    total = (total & 0xffff_ffff) + (total >> 32);
+    total = (total & 0xffff) + (total >> 16);
+    ((total & 0xffff) + (total >> 16)) as u32
 }
 
 /// Folds a sum and complements it: the Internet checksum (RFC 1071).
+#[inline]
 pub fn fold(mut acc: u32) -> u16 {
     while acc > 0xffff {
         acc = (acc & 0xffff) + (acc >> 16);
@@ -184,6 +196,7 @@ pub fn fold(mut acc: u32) -> u16 {
 }
 
 /// The checksum of an IPv4 header whose checksum field is taken as it stands: 0 where it is right.
+#[inline]
 pub fn ipv4_header_checksum(header: &[u8]) -> u16 {
     fold(sum(header, 0))
 }
@@ -201,6 +214,7 @@ pub fn transport_checksum(src: IpAddr, dst: IpAddr, proto: u8, bytes: &[u8]) -> 
 }
 
 /// RFC 1624, equation 3: the checksum after `old` bytes became `new` ones (of the same, even length).
+#[inline]
 pub fn checksum_adjust(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     let mut acc = u32::from(!checksum);
     for word in old.chunks_exact(2) {
@@ -228,6 +242,7 @@ impl Skb {
     ///
     /// # Errors
     /// As [`parse`].
+    #[inline]
     pub fn parse_at(&mut self, l3: usize) -> Result<Headers, DropReason> {
         let headers = parse(self.packet.bytes(), l3)?;
         self.l3 = l3 as u16;
@@ -335,6 +350,7 @@ impl Skb {
     }
 
     /// Sets TTL or hop limit, and mends the checksum.
+    #[inline]
     pub fn set_hop_limit(&mut self, value: u8) {
         let family = self.ip_version();
         let ip = self.ip_mut();

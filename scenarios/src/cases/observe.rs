@@ -49,7 +49,7 @@ fn packets(run: &Run) -> Value {
         // The place in the order of events: times alone do not order what happens at one instant.
         packet.insert("t".into(), json!(order));
         packet.insert("dir".into(), json!(direction));
-        let mut layers = decode::frame(tracer.bytes(snap));
+        let mut layers = decode::frame(&tracer.bytes(snap));
         if device == "lo" {
             layers.remove("eth");
             // Nobody fills in checksums on the way to oneself.

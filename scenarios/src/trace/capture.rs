@@ -36,7 +36,7 @@ pub fn pcapng(network: &Network) -> Vec<u8> {
             capture.interface(&name, LinkType::Ethernet)
         });
         let comment = comments.get(&(at as u32 + 1)).map_or("", String::as_str);
-        let frame = Frame { time: stamped.time, bytes: tracer.bytes(frame), full_len: u32::from(frame.full), direction, comment };
+        let frame = Frame { time: stamped.time, bytes: &tracer.bytes(frame), full_len: u32::from(frame.full), direction, comment };
         capture.frame(interface, &frame);
     }
     capture.finish()

@@ -127,7 +127,7 @@ impl Reader<'_> {
         if snap.kept == 0 {
             return Vec::new();
         }
-        let decoded = decode(self.network.sim.tracer().bytes(snap), link, usize::from(snap.full));
+        let decoded = decode(&self.network.sim.tracer().bytes(snap), link, usize::from(snap.full));
         let changes = state.headers.as_ref().map(|old| diff(old, &decoded)).unwrap_or_default();
         if state.born_flow.is_none() {
             state.born_flow.clone_from(&decoded.flow);
@@ -246,7 +246,7 @@ impl Reader<'_> {
                 Draft { rule: Some(step), prov: info.prov, ..draft(3, stage, "rule", text) }
             }
             Record::Conntrack { info, event, note, .. } => {
-                let view = Conntrack::decode_note(self.network.sim.tracer().bytes(note));
+                let view = Conntrack::decode_note(&self.network.sim.tracer().bytes(note));
                 let entry = view.as_ref().map(Conntrack::line);
                 let word = ct_state(info, event);
                 let text = match &view {
@@ -311,7 +311,7 @@ impl Reader<'_> {
             }
             Record::App { text, .. } => {
                 let bytes = self.network.sim.tracer().bytes(text);
-                draft(7, "app", "app", String::from_utf8_lossy(bytes).into_owned())
+                draft(7, "app", "app", String::from_utf8_lossy(&bytes).into_owned())
             }
             Record::Choice { purpose, key, draw, arm } => {
                 let choice = self.choices.get(&(purpose, key, draw)).cloned();
@@ -370,8 +370,8 @@ impl Reader<'_> {
     fn begins_with_link(&self, snap: Snap) -> bool {
         let bytes = self.network.sim.tracer().bytes(snap);
         let ip_like = match bytes.first().map(|first| first >> 4) {
-            Some(4) => bytes.len() >= 20 && usize::from(stack::view::be16(bytes, 2)) == usize::from(snap.full),
-            Some(6) => bytes.len() >= 40 && 40 + usize::from(stack::view::be16(bytes, 4)) == usize::from(snap.full),
+            Some(4) => bytes.len() >= 20 && usize::from(stack::view::be16(&bytes, 2)) == usize::from(snap.full),
+            Some(6) => bytes.len() >= 40 && 40 + usize::from(stack::view::be16(&bytes, 4)) == usize::from(snap.full),
             _ => false,
         };
         !ip_like

@@ -3,7 +3,7 @@ use super::*;
 /// Sends back what it receives, while the first byte lasts.
 struct Echo;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Seen {
     In(u8),
     Woken,
@@ -13,6 +13,12 @@ enum Seen {
 impl WireRecord for Seen {
     fn wire(_: PortNo, event: WireEvent) -> Seen {
         Seen::Wire(event)
+    }
+}
+
+impl TraceRecord for Seen {
+    fn snap_mut(&mut self) -> Option<&mut Snap> {
+        None
     }
 }
 

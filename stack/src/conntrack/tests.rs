@@ -361,7 +361,7 @@ fn a_record_says_what_was_found_and_what_it_became() {
         .iter()
         .filter_map(|stamped| match stamped.record {
             Record::Conntrack { event, note, .. } => {
-                Some((event, Conntrack::decode_note(tracer.bytes(note)).expect("a note").unreplied))
+                Some((event, Conntrack::decode_note(&tracer.bytes(note)).expect("a note").unreplied))
             }
             _ => None,
         })
@@ -427,7 +427,7 @@ fn the_events_are_those_that_linux_reports() {
         .iter()
         .filter_map(|stamped| match stamped.record {
             Record::Conntrack { event, note, .. } => {
-                Conntrack::event_line(event, &Conntrack::decode_note(tracer.bytes(note)).expect("a note"))
+                Conntrack::event_line(event, &Conntrack::decode_note(&tracer.bytes(note)).expect("a note"))
             }
             _ => None,
         })

@@ -131,11 +131,18 @@ pub(crate) fn steps(tracking: bool, table: impl Fn(TableName) -> Option<Variant>
 }
 
 /// `nf_hook`: everything registered at this hook, in the order of priority.
+#[inline]
 pub(crate) fn nf_hook(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, skb: &mut Skb) -> Result<HookVerdict, DropReason> {
     let at = state.hook as usize;
     if ns.netfilter.get(state.family).steps[at].is_empty() {
         return Ok(HookVerdict::Accept);
     }
+    nf_hook_slow(ns, cx, state, skb)
+}
+
+/// `nf_hook_slow`: there is something.
+fn nf_hook_slow(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, skb: &mut Skb) -> Result<HookVerdict, DropReason> {
+    let at = state.hook as usize;
     cx.record(skb.id(), Record::Hook { hook: state.hook, family: state.family, indev: state.indev, outdev: state.outdev });
     let mut next = 0;
     // The steps are looked up anew each time: what a step does belongs to the namespace that holds them.

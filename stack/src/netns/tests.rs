@@ -90,7 +90,7 @@ impl Lab {
                     assert_ne!(open.insert(key, "open"), Some("open"), "begun twice: {:?}", stamped.record);
                 }
                 Record::Transmit { frame, .. } => {
-                    strict(tracer.bytes(frame));
+                    strict(&tracer.bytes(frame));
                     assert_eq!(open.insert(key, "ended"), Some("open"), "{:?}", stamped.record);
                 }
                 Record::Deliver { .. } | Record::Drop { .. } | Record::Queue { .. } | Record::Consume { .. } => {
