@@ -9,7 +9,10 @@ fn said(changes: &[&str], before: bool) -> Vec<String> {
     let mut lab = line();
     for (device, address, ns) in [("eth1", "10.0.2.2", "server"), ("eth0", "10.0.1.2", "client"), ("eth0", "10.0.1.9", "client")] {
         let [a, b, c, d, e, f] = lab.mac(ns, "eth0");
-        lab.run("router", &format!("ip neigh replace {address} lladdr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} dev {device}"));
+        lab.run(
+            "router",
+            &format!("ip neigh replace {address} lladdr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} dev {device}"),
+        );
     }
     let mut frames: Vec<Vec<u8>> = ["10.0.1.2", "10.9.9.9"].map(|src| udp(&lab, src, "10.0.2.2").frame()).into();
     let mut with_tos = frames[0].clone();
