@@ -181,7 +181,7 @@ pub fn of_reason(reason: DropReason) -> &'static str {
         DropReason::PktTooBig => PL0205,
         DropReason::IpTtlExceeded => PL0206,
         DropReason::ConntrackDrop => PL0207,
-        DropReason::DevReady | DropReason::QdiscDrop => PL0208,
+        DropReason::DevReady | DropReason::QdiscDrop | DropReason::CpuBacklog => PL0208,
         DropReason::IpForwardingOff => PL0209,
         DropReason::IpInAddrErrors
         | DropReason::IpInvalidSource
@@ -195,6 +195,10 @@ pub fn of_reason(reason: DropReason) -> &'static str {
         | DropReason::BridgeLinkLocal
         | DropReason::VxlanNoRemote
         | DropReason::VxlanInvalidHdr
+        | DropReason::VxlanVniNotFound
+        | DropReason::VxlanEntryExists
+        | DropReason::LocalMac
+        | DropReason::IpTunnelEcn
         | DropReason::TunnelDepth => PL0212,
         DropReason::IpInHdr
         | DropReason::IpCsum

@@ -23,6 +23,9 @@ pub struct Packet {
     buf: Vec<u8>,
     head: u32,
     id: PacketId,
+    /// The connected socket that made it, as a number that is its own within the run; 0 where none did. What hashes a packet into a
+    /// flow (a tunnel's source port) goes by it, as the kernel by `skb->hash`; a copy has it, a packet made of another has not.
+    pub flow: u64,
     /// What the trace kept of the frame when it was sent; taken on receive.
     pub(crate) sent: Snap,
     /// What the trace kept of the frame when it was first sent.
@@ -46,12 +49,13 @@ impl Packet {
         buf.reserve(HEADROOM + frame.len());
         buf.resize(HEADROOM, 0);
         buf.extend_from_slice(frame);
-        Packet { buf, head: HEADROOM as u32, id, sent: Snap::default(), first_sent: FirstSent::default() }
+        Packet { buf, head: HEADROOM as u32, id, flow: 0, sent: Snap::default(), first_sent: FirstSent::default() }
     }
 
     #[inline]
     pub(crate) fn with_id(mut self, id: PacketId) -> Packet {
         self.id = id;
+        self.flow = 0;
         self
     }
 
@@ -69,7 +73,7 @@ impl Packet {
     /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
     #[inline]
     pub fn take(&mut self) -> Packet {
-        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, sent: Snap::default(), first_sent: FirstSent::default() };
+        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, flow: self.flow, sent: Snap::default(), first_sent: FirstSent::default() };
         std::mem::replace(self, empty)
     }
 

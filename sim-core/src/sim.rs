@@ -433,6 +433,7 @@ impl<R: TraceRecord> Cx<'_, R> {
     pub fn copy(&mut self, packet: &Packet, cause: Cause) -> Packet {
         let mut copy = self.packet(packet.bytes(), Some(packet.id()), cause);
         copy.first_sent = packet.first_sent;
+        copy.flow = packet.flow;
         copy
     }
 

@@ -109,8 +109,18 @@ drop_reasons! {
     MacInvalidSource = "MAC_INVALID_SOURCE",
     /// No VXLAN remote is known.
     VxlanNoRemote = "VXLAN_NO_REMOTE",
-    /// The VNI of a VXLAN packet is not ours.
+    /// A VXLAN header without a VNI, or with bits of an extension.
     VxlanInvalidHdr = "VXLAN_INVALID_HDR",
+    /// No VXLAN device has the VNI.
+    VxlanVniNotFound = "VXLAN_VNI_NOT_FOUND",
+    /// A frame came from another host than the one that its source MAC is entered at, to stay.
+    VxlanEntryExists = "VXLAN_ENTRY_EXISTS",
+    /// A frame out of a tunnel has the device's own MAC as its source.
+    LocalMac = "LOCAL_MAC",
+    /// Congestion marked on the outside of a packet that cannot carry the mark.
+    IpTunnelEcn = "IP_TUNNEL_ECN",
+    /// Too many packets wait to come in.
+    CpuBacklog = "CPU_BACKLOG",
     /// Nested too deep.
     TunnelDepth = "RECURSION_LIMIT",
     /// Egress queue full.

@@ -55,6 +55,8 @@ pub struct Netns {
     pub(crate) timers: Timers,
     /// Packets that this namespace sends to itself: loopback, decapsulation, a veth within one namespace.
     pub(crate) backlog: VecDeque<(DevId, Skb)>,
+    /// The VXLAN devices that are up: those that the namespace listens for.
+    pub(crate) vxlans: Vec<DevId>,
     /// Identifications of IP packets drawn so far.
     pub(crate) ip_ids: u64,
 }
@@ -77,6 +79,7 @@ impl Netns {
             peers: Peers::default(),
             timers: Timers::default(),
             backlog: VecDeque::new(),
+            vxlans: Vec::new(),
             ip_ids: 0,
         };
         admin::add(&mut ns, "lo", DeviceKind::Loopback, ProvId::default())
@@ -156,6 +159,10 @@ impl Node for Netns {
         let record =
             if self.devices.get(dev).is_loopback() { Record::Receive { dev, frame } } else { Record::Resume { dev, frame } };
         cx.record(skb.id(), record);
+        // What has a route already was sent by this namespace to itself; the rest comes out of a tunnel, whose taps see it.
+        if matches!(record, Record::Resume { .. }) && skb.route.is_none() {
+            cx.record(skb.id(), Record::DevIn { dev, frame });
+        }
         dev::netif_receive(self, cx, &mut skb);
         if let Some(at) = self.timers.next_at() {
             cx.wake_at(at);

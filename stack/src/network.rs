@@ -9,6 +9,7 @@ use crate::addr::Mac;
 use crate::app::{self, AppId, Client, Server};
 use crate::command::addr::AddrCommand;
 use crate::command::apply::bridge::{bridge_options, port_options};
+use crate::command::apply::vxlan::new_vxlan;
 use crate::command::apply::{device, failed, kernel, unsupported};
 use crate::command::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
 use crate::command::show::{self, Peer, Peers};
@@ -173,7 +174,19 @@ impl Network {
                 bridge_options(self.sim.node_mut(home), dev, options)?;
                 self.equip(home, &new.end)
             }
-            NewKind::Dummy => Err(unsupported("dummy devices")),
+            NewKind::Dummy => {
+                admin::add(self.sim.node_mut(home), &new.end.name, DeviceKind::Dummy, prov).map_err(rtnetlink)?;
+                self.equip(home, &new.end)
+            }
+            NewKind::Vxlan(args) => {
+                let vxlan = new_vxlan(self.netns(home), args)?;
+                let most = admin::vxlan_mtu_max(self.netns(home), &vxlan.config);
+                let kind = DeviceKind::Vxlan(Box::new(vxlan));
+                admin::add(self.sim.node_mut(home), &new.end.name, kind, prov).map_err(rtnetlink)?;
+                // A new device takes as much of what was asked for as fits; only a later change is refused.
+                let mtu = new.end.mtu.map(|mtu| most.map_or(mtu, |most| mtu.min(most)));
+                self.equip(home, &LinkEnd { mtu, ..new.end.clone() })
+            }
         }
     }
 
@@ -202,8 +215,8 @@ impl Network {
 
     fn set_mtu(&mut self, ns: NodeId, dev: DevId, mtu: u32) -> Result<(), CommandError> {
         self.sim.with(ns, |netns, cx| admin::set_mtu(netns, cx, dev, mtu)).map_err(|errno| match errno {
-            Errno::Inval if mtu < 1280 => kernel("mtu less than device minimum."),
-            Errno::Inval => kernel("mtu greater than device maximum."),
+            Errno::Inval if mtu < 68 => kernel("mtu less than device minimum."),
+            Errno::Inval if mtu > 65_535 => kernel("mtu greater than device maximum."),
             other => rtnetlink(other),
         })
     }
@@ -271,6 +284,9 @@ impl Network {
     fn move_device(&mut self, ns: NodeId, dev: DevId, target: NodeId) -> Result<DevId, CommandError> {
         let old = self.netns(ns).devices.get(dev);
         let (name, mac, mtu, prov) = (old.name.clone(), old.mac, old.mtu, old.prov);
+        if matches!(old.kind, DeviceKind::Vxlan(_) | DeviceKind::Dummy) {
+            return Err(unsupported("moving devices of this type to another namespace"));
+        }
         if !matches!(old.kind, DeviceKind::Veth) {
             return Err(kernel("The interface netns is immutable."));
         }

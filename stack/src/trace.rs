@@ -93,6 +93,8 @@ pub mod purpose {
     pub const DNS_ORDER: Purpose = Purpose(8);
     /// The ICMP identifier of a ping.
     pub const PING_ID: Purpose = Purpose(9);
+    /// Which flow a packet belongs to: the source port of a tunnel. Not logged: no decision, but a hash.
+    pub const FLOW_HASH: Purpose = Purpose(10);
     /// How long a neighbour counts as reachable.
     pub const REACHABLE_TIME: Purpose = Purpose(40);
 }

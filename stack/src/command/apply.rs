@@ -26,6 +26,7 @@ use crate::route::{self, Nexthop, RouteOp, RouteSpec, SpecKind};
 use crate::sysctl::{self, SysctlError};
 
 pub(crate) mod bridge;
+pub(crate) mod vxlan;
 
 pub(crate) type Done = Result<String, CommandError>;
 

@@ -1,6 +1,7 @@
 //! `bridge` (`bridge/fdb.c`, `bridge/link.c` of iproute2).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::lex::{Parsed, Words, matches, quoted};
 use super::link::{PORT_OPTIONS, pairs};
@@ -51,6 +52,14 @@ pub struct FdbArgs {
     pub dev: String,
     /// `local` (permanent), `static` or `dynamic`.
     pub state: FdbState,
+    /// `dst`: the host behind a tunnel.
+    pub dst: Option<IpAddr>,
+    /// `vni`: the one that the host is sent.
+    pub vni: Option<u32>,
+    /// `port`: the UDP port of the host.
+    pub port: Option<u16>,
+    /// `via`: the device that the outer packet leaves by.
+    pub via: Option<String>,
     /// `master`: in the bridge's database, as opposed to the device's own filter (`self`).
     pub master: bool,
 }
@@ -174,15 +183,36 @@ fn fdb(args: &mut Words<'_>) -> Parsed<BridgeCommand> {
 
 fn entry(args: &mut Words<'_>) -> Parsed<FdbArgs> {
     let (mut mac, mut dev, mut state, mut master, mut own) = (None, None, FdbState::Permanent, false, false);
+    let (mut dst, mut vni, mut port, mut via) = (None, None, None, None);
     while let Some(word) = args.next() {
         match word.text.as_str() {
             "dev" => dev = Some(args.device("dev")?),
             "self" => own = true,
+            "dst" => {
+                let value = args.need()?;
+                if dst.replace(value.address(None)?).is_some() {
+                    return Err(value.garbage("dst"));
+                }
+            }
+            "vni" => {
+                let value = args.need()?;
+                let number = super::lex::number(&value.text).and_then(|vni| u32::try_from(vni).ok());
+                let number = number.filter(|&vni| vni < 1 << 24).ok_or_else(|| value.wrong("invalid VNI"))?;
+                if vni.replace(number).is_some() {
+                    return Err(value.garbage("vni"));
+                }
+            }
+            "port" => {
+                let value = args.need()?;
+                let number = super::lex::number(&value.text).and_then(|port| u16::try_from(port).ok());
+                port = Some(number.filter(|&port| port != 0).ok_or_else(|| value.wrong("invalid port"))?);
+            }
+            "via" => via = Some(args.device("via")?),
             text if matches(text, "master") => master = true,
             text if matches(text, "local") || matches(text, "permanent") => state = FdbState::Permanent,
             text if matches(text, "temp") || matches(text, "static") => state = FdbState::Static,
             text if matches(text, "dynamic") => state = FdbState::Dynamic,
-            "dst" | "vni" | "port" | "via" | "src_vni" | "nhid" => return Err(word.unsupported("VXLAN")),
+            "src_vni" | "nhid" => return Err(word.unsupported("this part of an entry")),
             text if matches(text, "vlan") => return Err(word.unsupported("VLANs of a bridge")),
             text if matches(text, "use") || matches(text, "router") || matches(text, "extern_learn") || matches(text, "sticky") => {
                 return Err(word.unsupported("this flag of an entry"));
@@ -205,7 +235,7 @@ fn entry(args: &mut Words<'_>) -> Parsed<FdbArgs> {
     if own && master {
         return Err(args.missing("pktlab does not model an entry in both `self` and `master`", "write two commands"));
     }
-    Ok(FdbArgs { mac, dev, state, master })
+    Ok(FdbArgs { mac, dev, state, dst, vni, port, via, master })
 }
 
 impl fmt::Display for BridgeCommand {
@@ -230,7 +260,20 @@ impl fmt::Display for BridgeCommand {
                     FdbState::Static => "static",
                     FdbState::Dynamic => "dynamic",
                 };
-                write!(f, "bridge fdb {verb} {} dev {} {place} {state}", entry.mac, quoted(&entry.dev))
+                write!(f, "bridge fdb {verb} {} dev {}", entry.mac, quoted(&entry.dev))?;
+                if let Some(dst) = entry.dst {
+                    write!(f, " dst {dst}")?;
+                }
+                if let Some(vni) = entry.vni {
+                    write!(f, " vni {vni}")?;
+                }
+                if let Some(port) = entry.port {
+                    write!(f, " port {port}")?;
+                }
+                if let Some(via) = &entry.via {
+                    write!(f, " via {}", quoted(via))?;
+                }
+                write!(f, " {place} {state}")
             }
             BridgeCommand::FdbShow { br, dev } => {
                 f.write_str("bridge fdb show")?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::lex::{Parsed, Word, Words, matches, quoted, valid_name};
+use super::vxlan::{self, VxlanArgs};
 use crate::addr::Mac;
 
 /// `ip link COMMAND`.
@@ -57,6 +58,8 @@ pub enum NewKind {
     Bridge(Vec<(String, String)>),
     /// `dummy`.
     Dummy,
+    /// `vxlan`, with its options.
+    Vxlan(Box<VxlanArgs>),
 }
 
 /// What `ip link set` changes.
@@ -83,9 +86,8 @@ pub struct LinkSet {
 }
 
 /// Link types that iproute2 has and pktlab lacks.
-const OTHER_KINDS: [&str; 31] = [
+const OTHER_KINDS: [&str; 30] = [
     "vlan",
-    "vxlan",
     "macvlan",
     "macvtap",
     "ipvlan",
@@ -250,8 +252,9 @@ fn add(args: &mut Words<'_>) -> Parsed<NewLink> {
                     None => NewKind::Dummy,
                     Some(word) => return Err(word.garbage("dev")),
                 },
+                "vxlan" => NewKind::Vxlan(Box::new(vxlan::parse(args)?)),
                 other if OTHER_KINDS.contains(&other) => return Err(kind.unsupported("this type of device")),
-                _ => return Err(kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy")),
+                _ => return Err(kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy, vxlan")),
             };
             if first.name.is_empty() {
                 return Err(args.missing("Not enough information: \"dev\" argument is required.", "name the device"));
@@ -391,6 +394,7 @@ impl fmt::Display for NewLink {
                 pairs(f, options)
             }
             NewKind::Dummy => f.write_str("dummy"),
+            NewKind::Vxlan(args) => args.fmt(f),
         }
     }
 }

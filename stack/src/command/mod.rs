@@ -22,6 +22,7 @@ pub mod rule;
 pub mod script;
 pub(crate) mod show;
 pub mod sysctl;
+pub mod vxlan;
 #[cfg(test)]
 mod tests;
 

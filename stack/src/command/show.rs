@@ -80,7 +80,11 @@ fn head(device: &Device, peer: Option<&Peer>) -> String {
     if device.up && !device.carrier && !loopback {
         flags.push("NO-CARRIER");
     }
-    flags.extend(if loopback { &["LOOPBACK"][..] } else { &["BROADCAST", "MULTICAST"] });
+    flags.extend(match (loopback, device.noarp()) {
+        (true, _) => &["LOOPBACK"][..],
+        (false, true) => &["BROADCAST", "NOARP"],
+        (false, false) => &["BROADCAST", "MULTICAST"],
+    });
     if device.up {
         flags.push("UP");
     }
@@ -102,7 +106,7 @@ fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &s
     let loopback = device.is_loopback();
     let peer = peers.get(&device.id);
     let state = match (device.up, loopback, device.carrier) {
-        (true, true, _) => "UNKNOWN",
+        (true, _, _) if device.keeps_carrier() => "UNKNOWN",
         (true, _, true) => "UP",
         (true, _, false) if peer.is_some() => "LOWERLAYERDOWN",
         _ => "DOWN",

@@ -10,6 +10,8 @@ use super::addr::{AddrCommand, AddrOp, AddrSelect, NewAddr};
 use super::bridge::{BridgeCommand, FdbArgs, FdbOp, FdbState};
 use super::conntrack::{ConntrackCommand, CtFilter};
 use super::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
+use super::vxlan::VxlanArgs;
+use crate::dev::vxlan::Inherit;
 use super::neigh::{NeighCommand, NeighOp, NeighSelect};
 use super::route::{NexthopArgs, RouteArgs, RouteCommand, RouteGet, RouteSelect, TableSelect, Within};
 use super::rule::RuleCommand;
@@ -96,7 +98,7 @@ fn what_people_type_means_one_canonical_line_that_means_itself() {
 }
 
 /// A wrong line, the tool's words, and the word that is wrong.
-const MISTAKES: [(&str, &str, &str); 31] = [
+const MISTAKES: [(&str, &str, &str); 36] = [
     ("ip route add 10.5.0.0/16 dev va bogus", "Error: either \"to\" is duplicate, or \"bogus\" is a garbage.", "bogus"),
     ("ip route add 10.5.0.0/16 dev va metric foo", "Error: argument \"foo\" is wrong: \"metric\" value is invalid", "foo"),
     ("ip route add 10.5.0.0/16 table foo", "Error: argument \"foo\" is wrong: \"table\" value is invalid", "foo"),
@@ -125,6 +127,19 @@ const MISTAKES: [(&str, &str, &str); 31] = [
     ("ip rule add fwmark zz lookup 100", "Error: argument \"zz\" is wrong: fwmark value is invalid", "zz"),
     ("ip neigh add 10.0.0.9", "Device and destination are required arguments.", ""),
     ("ip neigh add 10.0.0.9 dev va nud zz", "Error: argument \"zz\" is wrong: nud state is bad", "zz"),
+    ("ip link add vx type vxlan id 16777216", "Error: argument \"16777216\" is wrong: invalid id", "16777216"),
+    ("ip link add vx type vxlan dstport 1", "vxlan: missing virtual network identifier", ""),
+    ("ip link add vx type vxlan id 3 bogus", "vxlan: unknown command \"bogus\"?", "bogus"),
+    (
+        "ip link add vx type vxlan id 3 local 1::1 remote 10.0.0.2",
+        "Error: inet6 address is expected rather than \"10.0.0.2\".",
+        "10.0.0.2",
+    ),
+    (
+        "ip link add vx type vxlan id 3 remote 10.0.0.2 remote 1.1.1.1",
+        "Error: either \"remote\" is duplicate, or \"1.1.1.1\" is a garbage.",
+        "1.1.1.1",
+    ),
     ("bridge fdb add zz dev va", "Invalid mac address zz", "zz"),
     ("bridge link set dev va hairpin foo", "Error: argument of \"hairpin\" must be one of \"off\", \"on\", not \"foo\"", "foo"),
     ("bridge frob", "Object \"frob\" is unknown, try \"bridge help\".", "frob"),
@@ -143,14 +158,15 @@ fn a_mistake_is_told_in_the_words_of_the_tool_at_the_wrong_word() {
 #[test]
 fn what_the_tool_takes_and_pktlab_lacks_is_named_as_unsupported() {
     for (line, word) in [
-        ("ip link add vx0 type vxlan id 1", "vxlan"),
+        ("ip link add vx0 type vxlan id 1 gbp", "gbp"),
+        ("ip link add gn0 type geneve id 1 remote 10.0.0.1", "geneve"),
         ("ip link set eth0 promisc on", "promisc"),
         ("ip route add 10.0.0.0/8 dev eth0 advmss 500", "advmss"),
         ("ip -n blue link", "-n"),
         ("nft -f -", "nft"),
         ("ipset restore", "ipset"),
         ("conntrack -E", "-E"),
-        ("bridge fdb append 00:00:00:00:00:00 dev vx dst 10.0.0.1", "dst"),
+        ("bridge fdb append 00:00:00:00:00:00 dev vx nhid 1", "nhid"),
     ] {
         let error = line.parse::<Command>().expect_err(line);
         assert!(error.unsupported, "{line}: {error:?}");
@@ -252,10 +268,34 @@ fn end() -> impl Strategy<Value = LinkEnd> {
         .prop_map(|(name, mac, mtu, netns, up)| LinkEnd { name, mac, mtu, netns, up })
 }
 
+fn vxlan() -> impl Strategy<Value = VxlanArgs> {
+    let inherit = || option::of(prop_oneof![(2..=255u8).prop_map(Inherit::Value), Just(Inherit::Inner)]);
+    let flags = prop::array::uniform5(option::of(any::<bool>()));
+    let places = family().prop_flat_map(|family| (option::of(address(family)), option::of(address(family))));
+    let numbers = (option::of(any::<u16>()), option::of(any::<(u16, u16)>()), option::of(any::<u32>()), option::of(any::<u32>()));
+    (0..1u32 << 24, places, option::of(name()), numbers, (inherit(), inherit()), flags).prop_map(
+        |(id, (remote, local), dev, (dstport, srcport, ageing, maxaddress), (ttl, tos), switches)| VxlanArgs {
+            id,
+            remote,
+            local: local.filter(|local| !local.is_multicast()),
+            dev,
+            dstport,
+            srcport,
+            ttl,
+            tos,
+            df: None,
+            ageing,
+            maxaddress,
+            switches,
+        },
+    )
+}
+
 fn link() -> impl Strategy<Value = LinkCommand> {
     let kind = prop_oneof![
         end().prop_map(NewKind::Veth),
         Just(NewKind::Dummy),
+        vxlan().prop_map(|args| NewKind::Vxlan(Box::new(args))),
         Just(NewKind::Bridge(vec![("stp_state".to_owned(), "0".to_owned())])),
     ];
     let set = (
@@ -462,10 +502,12 @@ fn neigh() -> impl Strategy<Value = NeighCommand> {
 
 fn bridge() -> impl Strategy<Value = BridgeCommand> {
     let op = prop::sample::select(vec![FdbOp::Add, FdbOp::Append, FdbOp::Replace, FdbOp::Delete]);
+    let host = (option::of(any_address()), option::of(0..1u32 << 24), option::of(1..=u16::MAX), option::of(name()));
     let state = prop::sample::select(vec![FdbState::Permanent, FdbState::Static, FdbState::Dynamic]);
     prop_oneof![
-        (op, mac(), name(), state, any::<bool>())
-            .prop_map(|(op, mac, dev, state, master)| BridgeCommand::Fdb(op, FdbArgs { mac, dev, state, master })),
+        (op, mac(), name(), state, any::<bool>(), host).prop_map(|(op, mac, dev, state, master, (dst, vni, port, via))| {
+            BridgeCommand::Fdb(op, FdbArgs { mac, dev, state, dst, vni, port, via, master })
+        }),
         name().prop_map(|dev| BridgeCommand::LinkSet { dev, options: vec![("hairpin".to_owned(), "on".to_owned())] }),
         (option::of(name()), option::of(name())).prop_map(|(br, dev)| BridgeCommand::FdbShow { br, dev }),
         option::of(name()).prop_map(|dev| BridgeCommand::LinkShow { dev }),

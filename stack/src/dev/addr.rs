@@ -262,7 +262,7 @@ fn start_dad(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, address: &IfAddr) {
     let device = ns.devices.get(dev);
     let accept = device.conf6.accept_dad.max(ns.sysctls.all6.accept_dad);
     let ready = device.up && device.carrier;
-    if address.nodad || accept == 0 || matches!(device.kind, DeviceKind::Loopback) || (ready && device.conf6.dad_transmits == 0) {
+    if address.nodad || accept == 0 || device.is_loopback() || device.noarp() || (ready && device.conf6.dad_transmits == 0) {
         dad_completed(ns, cx, dev, own);
     } else if ready {
         neigh::start_dad(ns, cx, dev, own);

@@ -4,6 +4,7 @@ use crate::Cx;
 use crate::addr::Mac;
 use crate::dev::bridge::{self, BridgePort};
 use crate::dev::device::{DevId, Device, DeviceKind};
+use crate::dev::vxlan::{self, VxlanConfig};
 use crate::errno::Errno;
 use crate::neigh;
 use crate::netns::Netns;
@@ -49,13 +50,17 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
     let (mac, mtu, port) = match kind {
         DeviceKind::Loopback => (Mac::ZERO, MTU_LOOPBACK, None),
         DeviceKind::Veth => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, Some(ns.devices.free_port())),
-        DeviceKind::Bridge(_) => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, None),
+        DeviceKind::Bridge(_) | DeviceKind::Dummy => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, None),
+        DeviceKind::Vxlan(ref vxlan) => {
+            let mtu = vxlan_mtu_max(ns, &vxlan.config).unwrap_or(MTU_ETHERNET);
+            (Mac::of_name(&format!("{}/{name}", ns.name)), mtu, None)
+        }
     };
     let dev = ns.devices.add(Device {
         id: DevId::NONE,
         ifindex: 0,
         name: name.into(),
-        carrier: matches!(kind, DeviceKind::Loopback),
+        carrier: matches!(kind, DeviceKind::Loopback | DeviceKind::Vxlan(_) | DeviceKind::Dummy),
         kind,
         mac,
         mtu,
@@ -77,6 +82,11 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
     Ok(dev)
 }
 
+/// `vxlan_config_apply`, `vxlan_change_mtu`: the largest payload that fits the device below, where one was named.
+pub(crate) fn vxlan_mtu_max(ns: &Netns, config: &VxlanConfig) -> Option<u32> {
+    config.dev.map(|lower| ns.devices.get(lower).mtu.saturating_sub(config.overhead()))
+}
+
 /// `ip link del`.
 ///
 /// # Errors
@@ -91,6 +101,16 @@ pub(crate) fn delete(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) -> Result<(), 
 
 /// `unregister_netdevice`: for deletion, and for a move to another namespace.
 pub(crate) fn take_out(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
+    // vxlan_handle_lowerdev_unregister
+    let above: Vec<DevId> = ns
+        .devices
+        .iter()
+        .filter(|device| device.vxlan().is_some_and(|vxlan| vxlan.config.dev == Some(dev)))
+        .map(|device| device.id)
+        .collect();
+    for tunnel in above {
+        take_out(ns, cx, tunnel);
+    }
     set_up(ns, cx, dev, false);
     if ns.devices.get(dev).bridge().is_some() {
         let ports: Vec<DevId> = bridge::ports(ns, dev).collect();
@@ -115,6 +135,7 @@ pub(crate) fn set_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, up: bool) {
         return;
     }
     ns.devices.get_mut(dev).up = up;
+    vxlan::set_up(ns, dev, up);
     if up {
         bridge::port_changed(ns, cx, dev);
         super::addr::device_up(ns, cx, dev);
@@ -129,7 +150,7 @@ pub(crate) fn set_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, up: bool) {
 /// The device gained or lost its carrier.
 pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: bool) {
     let device = ns.devices.get_mut(dev);
-    if device.carrier == carrier || device.is_loopback() {
+    if device.carrier == carrier || device.keeps_carrier() {
         return;
     }
     device.carrier = carrier;
@@ -153,8 +174,10 @@ pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: 
 /// `Inval` out of the device's range.
 pub(crate) fn set_mtu(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mtu: u32) -> Result<(), Errno> {
     let _ = cx;
+    let most = ns.devices.get(dev).vxlan().and_then(|vxlan| vxlan_mtu_max(ns, &vxlan.config));
     let device = ns.devices.get_mut(dev);
-    if !device.is_loopback() && !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+    let in_range = (MTU_MIN..=MTU_MAX).contains(&mtu) || (mtu < MTU_MIN && matches!(device.kind, DeviceKind::Dummy));
+    if !device.is_loopback() && (!in_range || most.is_some_and(|most| mtu > most)) {
         return Err(Errno::Inval);
     }
     device.mtu = mtu;

@@ -8,6 +8,7 @@ use sim_core::PortNo;
 
 use crate::addr::Mac;
 use crate::dev::bridge::{Bridge, BridgePort};
+use crate::dev::vxlan::Vxlan;
 use crate::provenance::ProvId;
 use crate::sysctl::{Conf4, Conf6, ConfNeigh};
 
@@ -29,6 +30,10 @@ pub enum DeviceKind {
     Veth,
     /// A bridge.
     Bridge(Box<Bridge>),
+    /// A VXLAN tunnel end.
+    Vxlan(Box<Vxlan>),
+    /// A dummy: swallows what it is sent.
+    Dummy,
 }
 
 /// An address of a device (`struct in_ifaddr`, `struct inet6_ifaddr`).
@@ -115,6 +120,36 @@ impl Device {
         }
     }
 
+    /// Whether frames come and go whatever happens elsewhere: such a device has its carrier from the start.
+    #[inline]
+    pub(crate) fn keeps_carrier(&self) -> bool {
+        matches!(self.kind, DeviceKind::Loopback | DeviceKind::Vxlan(_) | DeviceKind::Dummy)
+    }
+
+    /// `IFF_NOARP`: no neighbour is asked for its address.
+    #[inline]
+    pub fn noarp(&self) -> bool {
+        matches!(self.kind, DeviceKind::Dummy)
+    }
+
+    /// The VXLAN tunnel end that it is, if it is one.
+    #[inline]
+    pub fn vxlan(&self) -> Option<&Vxlan> {
+        match &self.kind {
+            DeviceKind::Vxlan(vxlan) => Some(vxlan),
+            _ => None,
+        }
+    }
+
+    /// The VXLAN tunnel end that it is, to be changed.
+    #[inline]
+    pub(crate) fn vxlan_mut(&mut self) -> Option<&mut Vxlan> {
+        match &mut self.kind {
+            DeviceKind::Vxlan(vxlan) => Some(vxlan),
+            _ => None,
+        }
+    }
+
     /// The bridge that it is, to be changed.
     #[inline]
     pub(crate) fn bridge_mut(&mut self) -> Option<&mut Bridge> {
@@ -197,6 +232,12 @@ impl Devices {
     #[inline]
     pub(crate) fn bridge_mut(&mut self, id: DevId) -> Option<&mut Bridge> {
         self.slots[id.0 as usize].bridge_mut()
+    }
+
+    /// The tunnel end that a device is, to be changed on a packet's way, likewise.
+    #[inline]
+    pub(crate) fn vxlan_mut(&mut self, id: DevId) -> Option<&mut Vxlan> {
+        self.slots[id.0 as usize].vxlan_mut()
     }
 
     /// Those that are there, in the order of their numbers.

@@ -5,6 +5,9 @@ pub mod admin;
 pub(crate) mod br_netfilter;
 pub mod bridge;
 pub mod device;
+pub(crate) mod dummy;
+pub(crate) mod flow;
+pub mod vxlan;
 
 use crate::Cx;
 use crate::addr::Mac;
@@ -18,7 +21,7 @@ use crate::trace::Record;
 use crate::view::{ETH_HLEN, be16, ethertype};
 
 /// `net.core.netdev_max_backlog`: packets that a namespace may have sent to itself and not yet received.
-const MAX_BACKLOG: usize = 1000;
+pub(crate) const MAX_BACKLOG: usize = 1000;
 
 /// `__netif_receive_skb_core`: a frame came in through `skb.dev`, its records have begun. `skb.packet` begins with the Ethernet
 /// header (loopback included). Ends it, or takes it.
@@ -102,5 +105,7 @@ pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
             ns.requeue(cx, skb.dev, skb.take());
         }
         DeviceKind::Bridge(_) => bridge::xmit(ns, cx, skb.take()),
+        DeviceKind::Vxlan(_) => vxlan::xmit(ns, cx, skb.take()),
+        DeviceKind::Dummy => dummy::xmit(cx, skb.take()),
     }
 }

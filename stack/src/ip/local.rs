@@ -2,6 +2,7 @@
 
 use crate::Cx;
 use crate::addr::Family;
+use crate::dev::vxlan;
 use crate::drop_reason::DropReason;
 use crate::ip::frag::{self, DefragUser};
 use crate::ip::icmp;
@@ -45,6 +46,9 @@ fn deliver(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<Local, Drop
     }
     let state = HookState { hook: Hook::Input, family, indev: Some(skb.dev), outdev: None };
     if nf_hook(ns, cx, &state, skb)? == HookVerdict::Stolen {
+        return Ok(Local::Stolen);
+    }
+    if skb.l4proto == proto::UDP && !ns.vxlans.is_empty() && vxlan::rcv(ns, cx, skb)? {
         return Ok(Local::Stolen);
     }
     let answer = match (family, skb.l4proto) {

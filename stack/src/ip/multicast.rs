@@ -9,9 +9,16 @@ use crate::netns::Netns;
 /// Whether packets to a multicast address that come in through a device are for this namespace.
 pub(crate) fn is_member(ns: &Netns, dev: DevId, group: IpAddr) -> bool {
     match group {
-        IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
-        IpAddr::V6(group) => is_member6(ns, dev, group),
+        IpAddr::V4(all) if all == Ipv4Addr::new(224, 0, 0, 1) => true,
+        IpAddr::V4(_) => of_tunnel(ns, dev, group),
+        IpAddr::V6(v6) => is_member6(ns, dev, v6) || of_tunnel(ns, dev, group),
     }
+}
+
+/// `vxlan_igmp_join`: the group of a VXLAN device that is up.
+fn of_tunnel(ns: &Netns, dev: DevId, group: IpAddr) -> bool {
+    let configs = ns.vxlans.iter().filter_map(|&open| ns.devices.get(open).vxlan().map(|vxlan| &vxlan.config));
+    configs.into_iter().any(|config| config.remote == Some(group) && config.dev == Some(dev))
 }
 
 fn is_member6(ns: &Netns, dev: DevId, group: Ipv6Addr) -> bool {

@@ -93,7 +93,8 @@ fn loop_back(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb, route: &Route) {
     let ours = route.kind == RouteKind::Broadcast || multicast::is_member(ns, route.dev, skb.dst());
     // Neighbour discovery does not hear itself (MC6_LOOP is off on its socket): a probe for our own address would find it taken.
     let of_kernel = skb.owner.is_none() && skb.l4proto == proto::ICMPV6;
-    if device.is_loopback() || !ours || of_kernel {
+    // Nor does a tunnel hear its own outer packets (IP_MULTICAST_LOOP is off).
+    if device.is_loopback() || !ours || of_kernel || skb.depth > 0 {
         return;
     }
     let (mac, family) = (device.mac, skb.ip_version());

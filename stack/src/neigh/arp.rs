@@ -66,6 +66,17 @@ impl Arp {
     }
 }
 
+/// The address that an ARP request asks for.
+pub(crate) fn asked_for(arp: &[u8]) -> Option<Ipv4Addr> {
+    Arp::parse(arp).ok().filter(|arp| arp.op == REQUEST).map(|arp| arp.tpa)
+}
+
+/// The frame that answers an ARP request in the name of the host with that MAC.
+pub(crate) fn answer_for(arp: &[u8], mac: Mac) -> Option<[u8; ETH_HLEN + ARP_LEN]> {
+    let asked = Arp::parse(arp).ok()?;
+    Some(Arp { op: REPLY, sha: mac, spa: asked.tpa, tha: asked.sha, tpa: asked.spa }.frame(asked.sha, mac))
+}
+
 /// `arp_process`. `Ok`: it was read, and answered or learned from.
 pub(super) fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &Skb) -> Result<(), DropReason> {
     let device = ns.devices.get(skb.dev);

@@ -106,6 +106,12 @@ fn ask(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb, next_hop: IpAddr) -> Resul
         ns.finish(cx, skb, DropReason::DevReady);
         return Err(DropReason::DevReady);
     }
+    // `arp_constructor`, `ndisc_constructor`: without ARP the neighbour has our own address.
+    if ns.devices.get(skb.dev).noarp() {
+        let own = ns.devices.get(skb.dev).mac;
+        send(ns, cx, &mut skb, own);
+        return Ok(());
+    }
     // `arp_constructor`: the broadcast address of a subnet of ours.
     if next_hop.is_ipv4() && address_type(ns, next_hop, None) == RouteKind::Broadcast {
         send(ns, cx, &mut skb, Mac::BROADCAST);

@@ -19,6 +19,7 @@ mod filtered;
 mod fragments;
 mod remembered;
 mod routed;
+mod tunnels;
 
 /// A network under test.
 pub(super) struct Lab {

@@ -178,9 +178,11 @@ fn a_port_of_a_bridge_and_its_database_are_shown_as_bridge_shows_them() {
 
 #[test]
 fn what_iproute2_takes_and_pktlab_lacks_is_refused_aloud() {
-    let mut lab = Lab::new(&["n"]);
-    lab.run("n", "ip link add br0 type bridge");
-    for line in ["ip link add d0 type dummy", "ip link set br0 type bridge stp_state 1", "sysctl -w net.ipv4.tcp_timestamps=0"] {
+    let mut lab = Lab::new(&["n", "n2"]);
+    for line in ["ip link add br0 type bridge", "ip link add d0 type dummy"] {
+        lab.run("n", line);
+    }
+    for line in ["ip link set d0 netns n2", "ip link set br0 type bridge stp_state 1", "sysctl -w net.ipv4.tcp_timestamps=0"] {
         let error = lab.try_run("n", line).expect_err(line);
         assert!(error.unsupported, "{line}: {error}");
     }

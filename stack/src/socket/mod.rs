@@ -358,7 +358,7 @@ pub(crate) fn on_timer(ns: &mut Netns, cx: &mut Cx<'_>, socket: u32) {
 ///
 /// # Errors
 /// `PktTooSmall`; `bad` where the checksum is wrong.
-fn verified(skb: &Skb, header: usize, bad: DropReason) -> Result<&[u8], DropReason> {
+pub(crate) fn verified(skb: &Skb, header: usize, bad: DropReason) -> Result<&[u8], DropReason> {
     let end = usize::from(skb.l3) + skb.ip_len();
     let frame = skb.packet.bytes();
     let l4 = frame.get(usize::from(skb.l4)..end.min(frame.len())).unwrap_or_default();

@@ -117,12 +117,19 @@ pub(crate) fn emit(ns: &mut Netns, cx: &mut Cx<'_>, out: Outgoing<'_>) -> (Packe
     skb.pkt_type = PktType::Outgoing;
     skb.mark = out.mark;
     skb.owner = out.owner;
+    skb.packet.flow = flow_of(ns, cx, out.owner);
     skb.route = Some(out.route);
     if let Err(reason) = skb.parse_at(0) {
         ns.finish(cx, skb, reason);
         return (id, Err(reason));
     }
     (id, ip_local_out(ns, cx, skb))
+}
+
+/// `skb_set_hash_from_sk`: packets of a connected socket are of one flow, whatever their headers say.
+fn flow_of(ns: &Netns, cx: &Cx<'_>, owner: Option<Owner>) -> u64 {
+    let connected = |owner: &Owner| ns.sockets.get(owner.socket).is_some_and(|socket| socket.remote.is_some());
+    owner.filter(connected).map_or(0, |owner| (u64::from(cx.node().0) + 1) << 32 | u64::from(owner.socket))
 }
 
 /// What a packet of a socket is called whose sender has nothing else to say: an answer while a packet is being handled.
@@ -234,10 +241,14 @@ pub(crate) struct IpFields {
 /// Appends an IP header.
 pub(crate) fn put_ip_header(out: &mut Vec<u8>, src: IpAddr, dst: IpAddr, l4: u8, len: usize, fields: IpFields) {
     let start = out.len();
+    out.resize(start + if src.is_ipv4() && dst.is_ipv4() { IPV4_HLEN } else { IPV6_HLEN }, 0);
+    write_ip_header(&mut out[start..], src, dst, l4, len, fields);
+}
+
+/// Writes an IP header over zeros; `ip` has room for it and nothing else.
+pub(crate) fn write_ip_header(ip: &mut [u8], src: IpAddr, dst: IpAddr, l4: u8, len: usize, fields: IpFields) {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            out.resize(start + IPV4_HLEN, 0);
-            let ip = &mut out[start..];
             ip[0] = 0x45;
             put16(ip, 2, (IPV4_HLEN + len) as u16);
             ip[9] = l4;
@@ -249,8 +260,6 @@ pub(crate) fn put_ip_header(out: &mut Vec<u8>, src: IpAddr, dst: IpAddr, l4: u8,
                 IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
                 IpAddr::V6(v6) => v6.octets(),
             };
-            out.resize(start + IPV6_HLEN, 0);
-            let ip = &mut out[start..];
             ip[0] = 0x60;
             put16(ip, 4, len as u16);
             ip[6] = l4;
@@ -258,7 +267,7 @@ pub(crate) fn put_ip_header(out: &mut Vec<u8>, src: IpAddr, dst: IpAddr, l4: u8,
             ip[24..40].copy_from_slice(&octets(dst));
         }
     }
-    set_fields(&mut out[start..], fields);
+    set_fields(ip, fields);
 }
 
 /// Puts the fields into a header that is there, and its checksum right.

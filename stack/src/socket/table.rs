@@ -33,6 +33,8 @@ pub(crate) fn bind(ns: &mut Netns, cx: &mut Cx<'_>, number: u32, address: IpAddr
     let port = match port {
         0 => ephemeral(ns, cx, number, address, None)?,
         _ if conflicts(&ns.sockets, number, address, port) => return Err(Errno::AddrInUse),
+        // The kernel's own socket of a VXLAN device is bound to all addresses, and shares its port with nobody.
+        _ if socket.proto == proto::UDP && crate::dev::vxlan::holds_port(ns, port) => return Err(Errno::AddrInUse),
         _ => port,
     };
     put(&mut ns.sockets, number, SocketAddr::new(address, port));

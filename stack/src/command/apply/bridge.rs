@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sim_core::SimTime;
 
-use super::{Done, failed, rtnetlink, unsupported};
+use super::{Done, failed, rtnetlink, unsupported, vxlan};
 use crate::Cx;
 use crate::command::CommandError;
 use crate::command::bridge::{BridgeCommand, FdbArgs, FdbOp, FdbState};
@@ -94,6 +94,12 @@ pub(crate) fn bridge_options(ns: &mut Netns, dev: DevId, options: &[(String, Str
 
 fn fdb(ns: &mut Netns, now: SimTime, op: FdbOp, entry: &FdbArgs) -> Done {
     let dev = device(ns, &entry.dev)?;
+    if !entry.master && ns.devices.get(dev).vxlan().is_some() {
+        return vxlan::done(vxlan::fdb(ns, now, op, dev, entry));
+    }
+    if entry.dst.is_some() || entry.vni.is_some() || entry.port.is_some() || entry.via.is_some() {
+        return Err(unsupported("entries with a host in the list of a device that is no VXLAN"));
+    }
     let is_bridge = ns.devices.get(dev).bridge().is_some();
     if !entry.master && !is_bridge {
         return Err(unsupported("a device's own list of addresses: say `master` for the database of its bridge"));
@@ -139,6 +145,12 @@ fn fdb_show(ns: &Netns, now: SimTime, br: Option<&str>, dev: Option<&str>) -> Do
                 FdbKind::Static => "static\n",
                 FdbKind::Local => "permanent\n",
             });
+        }
+    }
+    let of_bridge = |master: Option<DevId>| br.is_none_or(|br| master == Some(br));
+    for device in ns.devices.iter().filter(|device| device.vxlan().is_some() && of_bridge(device.master)) {
+        if dev.is_none_or(|dev| dev == device.id) {
+            vxlan::list(ns, now, device.id, dev.is_some(), &mut out);
         }
     }
     Ok(out)
