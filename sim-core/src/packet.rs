@@ -73,7 +73,14 @@ impl Packet {
     /// Takes the packet out of where it is, and leaves an empty one of the same id behind.
     #[inline]
     pub fn take(&mut self) -> Packet {
-        let empty = Packet { buf: Vec::new(), head: 0, id: self.id, flow: self.flow, sent: Snap::default(), first_sent: FirstSent::default() };
+        let empty = Packet {
+            buf: Vec::new(),
+            head: 0,
+            id: self.id,
+            flow: self.flow,
+            sent: Snap::default(),
+            first_sent: FirstSent::default(),
+        };
         std::mem::replace(self, empty)
     }
 

@@ -22,9 +22,9 @@ pub mod rule;
 pub mod script;
 pub(crate) mod show;
 pub mod sysctl;
-pub mod vxlan;
 #[cfg(test)]
 mod tests;
+pub mod vxlan;
 
 use std::fmt;
 use std::str::FromStr;

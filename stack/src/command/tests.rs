@@ -10,14 +10,14 @@ use super::addr::{AddrCommand, AddrOp, AddrSelect, NewAddr};
 use super::bridge::{BridgeCommand, FdbArgs, FdbOp, FdbState};
 use super::conntrack::{ConntrackCommand, CtFilter};
 use super::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
-use super::vxlan::VxlanArgs;
-use crate::dev::vxlan::Inherit;
 use super::neigh::{NeighCommand, NeighOp, NeighSelect};
 use super::route::{NexthopArgs, RouteArgs, RouteCommand, RouteGet, RouteSelect, TableSelect, Within};
 use super::rule::RuleCommand;
 use super::sysctl::SysctlCommand;
+use super::vxlan::VxlanArgs;
 use super::*;
 use crate::addr::Mac;
+use crate::dev::vxlan::Inherit;
 use crate::neigh::NeighState;
 use crate::route::{RouteOp, RuleAction, RuleSpec, SpecKind};
 

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 
 use sim_core::{Packet, SimTime};
 
-pub use fdb::{Entry, EntryKind, Fdb, Remote};
 pub(crate) use fdb::Change;
+pub use fdb::{Entry, EntryKind, Fdb, Remote};
 pub(crate) use rcv::rcv;
 
 use crate::Cx;

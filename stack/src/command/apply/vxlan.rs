@@ -53,14 +53,13 @@ pub(super) fn fdb(ns: &mut Netns, now: SimTime, op: FdbOp, dev: DevId, entry: &F
     };
     let Some(vxlan) = ns.devices.get_mut(dev).vxlan_mut() else { return Err(refused(Errno::OpNotSupp)) };
     let (own_port, own_vni) = (vxlan.config.dstport, vxlan.config.id);
-    let host = |dst| Remote {
-        dst,
-        port: entry.port.filter(|&port| port != own_port),
-        vni: entry.vni.filter(|&vni| vni != own_vni),
-        via,
-    };
+    let host =
+        |dst| Remote { dst, port: entry.port.filter(|&port| port != own_port), vni: entry.vni.filter(|&vni| vni != own_vni), via };
     if entry.dst.is_some_and(|dst| Family::of(dst) != vxlan.config.family()) {
-        return Err(CommandError { exit: 255, ..failed(255, "RTNETLINK answers: Address family not supported by protocol".into()) });
+        return Err(CommandError {
+            exit: 255,
+            ..failed(255, "RTNETLINK answers: Address family not supported by protocol".into())
+        });
     }
     let kind = match entry.state {
         FdbState::Permanent => EntryKind::Permanent,

@@ -21,9 +21,8 @@ const SOLICITATION: u8 = 135;
 pub(super) fn is_question(frame: &[u8]) -> bool {
     match frame.get(..ETH_HLEN).map(|header| be16(header, 12)) {
         Some(ethertype::ARP) => true,
-        Some(ethertype::IPV6) => view::parse(frame, ETH_HLEN).is_ok_and(|headers| {
-            headers.l4proto == proto::ICMPV6 && frame.get(usize::from(headers.l4)) == Some(&SOLICITATION)
-        }),
+        Some(ethertype::IPV6) => view::parse(frame, ETH_HLEN)
+            .is_ok_and(|headers| headers.l4proto == proto::ICMPV6 && frame.get(usize::from(headers.l4)) == Some(&SOLICITATION)),
         _ => false,
     }
 }

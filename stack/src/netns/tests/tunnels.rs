@@ -59,7 +59,10 @@ fn a_ping_crosses_a_tunnel_and_both_ends_learn() {
         assert!((32_768..=60_999).contains(&be16(frame, 34)));
     }
     let learned = format!("{} dst 192.168.7.2 self \n", mac_text(lab.mac("b", "vx")));
-    assert_eq!(lab.run("a", "bridge fdb show dev vx"), format!("00:00:00:00:00:00 dst 192.168.7.2 via eth0 self permanent\n{learned}"));
+    assert_eq!(
+        lab.run("a", "bridge fdb show dev vx"),
+        format!("00:00:00:00:00:00 dst 192.168.7.2 via eth0 self permanent\n{learned}")
+    );
     // Inner and outer packets are each other's kin.
     let tracer = lab.net.sim.tracer();
     let begun = |record: &Record| matches!(record, Record::Receive { .. } | Record::Originate { .. } | Record::Resume { .. });
@@ -149,7 +152,10 @@ fn a_payload_that_does_not_fit_the_underlay_leaves_in_pieces() {
 #[test]
 fn the_mtu_is_that_of_the_device_below_less_fifty() {
     let mut lab = wire();
-    lab.all("a", &["ip link set eth0 mtu 1400", "ip link add v1 mtu 9000 type vxlan id 1 dev eth0", "ip link add v2 type vxlan id 2"]);
+    lab.all(
+        "a",
+        &["ip link set eth0 mtu 1400", "ip link add v1 mtu 9000 type vxlan id 1 dev eth0", "ip link add v2 type vxlan id 2"],
+    );
     assert!(lab.run("a", "ip link show v1").contains(" mtu 1350 "));
     assert!(lab.run("a", "ip link show v2").contains(" mtu 1500 "));
     let ns = lab.ns("a");
@@ -176,7 +182,9 @@ fn proxy_answers_for_whom_it_knows_and_swallows_the_rest() {
 
 #[test]
 fn what_is_no_vxlan_or_of_another_vni_is_dropped_by_name() {
-    for (at, value, reason) in [(42, 0, DropReason::VxlanInvalidHdr), (49, 1, DropReason::VxlanInvalidHdr), (48, 43, DropReason::VxlanVniNotFound)] {
+    for (at, value, reason) in
+        [(42, 0, DropReason::VxlanInvalidHdr), (49, 1, DropReason::VxlanInvalidHdr), (48, 43, DropReason::VxlanVniNotFound)]
+    {
         let mut lab = tunnel("remote 192.168.7.2 noudpcsum", "remote 192.168.7.1");
         lab.ping("a", "10.9.0.2", 56);
         let mut frame = outer(&lab, "a").remove(0);
