@@ -47,12 +47,31 @@ const REST: SimTime = SimTime::from_secs(10);
 /// More runs than this are not made to pick as the kernel did.
 const MAX_RUNS: usize = 500;
 
+/// How somebody asks.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    Tcp,
+    Udp,
+    Ping,
+}
+
+impl How {
+    fn name(self) -> &'static str {
+        match self {
+            How::Tcp => "tcp",
+            How::Udp => "udp",
+            How::Ping => "ping",
+        }
+    }
+}
+
 /// A question: from which namespace, how, to whom.
 #[derive(Clone)]
 struct Ask {
     from: &'static str,
-    l4: L4,
+    how: How,
     to: SocketAddr,
+    send: String,
     wait_ms: u64,
 }
 
@@ -61,14 +80,25 @@ impl Ask {
     fn patient(self) -> Ask {
         Ask { wait_ms: 1_500, ..self }
     }
+
+    /// Sends what takes three fragments.
+    fn long(self) -> Ask {
+        Ask { send: "who is there? ".repeat(250), ..self }
+    }
 }
 
 fn tcp(from: &'static str, to: &str) -> Ask {
-    Ask { from, l4: L4::Tcp, to: to.parse().expect("an address and a port"), wait_ms: WAIT_MS }
+    let to = to.parse().expect("an address and a port");
+    Ask { from, how: How::Tcp, to, send: SEND.to_owned(), wait_ms: WAIT_MS }
 }
 
 fn udp(from: &'static str, to: &str) -> Ask {
-    Ask { l4: L4::Udp, ..tcp(from, to) }
+    Ask { how: How::Udp, ..tcp(from, to) }
+}
+
+fn ping(from: &'static str, to: &str) -> Ask {
+    let to = SocketAddr::new(to.parse().expect("an address"), 0);
+    Ask { from, how: How::Ping, to, send: String::new(), wait_ms: WAIT_MS }
 }
 
 /// What came of a question.
@@ -121,10 +151,16 @@ impl Lab {
             ("--cluster-cidr", &self.flags.cluster_cidr),
             ("--service-cluster-ip-range", &self.flags.service_cluster_ip_range),
             ("--node-network", &self.flags.node_network),
+            ("--nodeport-addresses", &self.flags.nodeport_addresses),
         ];
         for (flag, value) in texts {
             words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
         }
+        let switches = [
+            ("--masquerade-all", self.flags.masquerade_all),
+            ("--iptables-localhost-nodeports", self.flags.iptables_localhost_nodeports),
+        ];
+        words.extend(switches.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?))));
         words.extend(self.flags.nodes.iter().flat_map(|nodes| ["--nodes".to_owned(), nodes.to_string()]));
         words
     }
@@ -148,7 +184,7 @@ impl Lab {
             json!({"ns": one.netns, "l4": l4_name(one.server.l4), "port": one.server.port, "reply": introduction(&one.netns)})
         }).collect();
         let asks: Vec<_> = self.asks.iter().zip(FIRST_PORT..).map(|(ask, sport)| {
-            json!({"ns": ask.from, "proto": l4_name(ask.l4), "sport": sport, "dst": ask.to.ip(), "port": ask.to.port(), "send": SEND,
+            json!({"ns": ask.from, "proto": ask.how.name(), "sport": sport, "dst": ask.to.ip(), "port": ask.to.port(), "send": ask.send,
                    "wait": ask.wait_ms as f64 / 1e3})
         }).collect();
         let spec = json!({"namespaces": namespaces, "servers": servers, "asks": asks, "nodes": nodes(plan)});
@@ -211,10 +247,14 @@ impl Lab {
             net.sim.tracer_mut().clear();
             let before = net.sim.choices().len();
             let heard: Vec<usize> = plan.namespaces.iter().map(|ns| received(&net, &ns.name).len()).collect();
-            let send = SEND.as_bytes().to_vec();
-            let request = match ask.l4 {
-                L4::Udp => Request::Udp { send, connect: true },
-                L4::Tcp => Request::Tcp { send, greeting: false, keep: false, rst: false },
+            let send = ask.send.as_bytes().to_vec();
+            let request = match ask.how {
+                How::Udp => Request::Udp { send, connect: true },
+                How::Tcp => Request::Tcp { send, greeting: false, keep: false, rst: false },
+                How::Ping => {
+                    let interval = SimTime::from_secs(1);
+                    Request::Ping { count: 1, size: 56, interval, id: Some(sport), seq: 1, connected: false }
+                }
             };
             let client = Client {
                 name: "test".into(),
@@ -232,7 +272,8 @@ impl Lab {
             let answer = match net.netns(node).apps.answer(app).and_then(|answer| answer.result.clone()) {
                 Some(AnswerResult::Reply { data, .. }) => String::from_utf8_lossy(&data).into_owned(),
                 Some(AnswerResult::Error(errno)) => errno.text().to_owned(),
-                Some(AnswerResult::TimedOut) => "timed out".to_owned(),
+                Some(AnswerResult::Ping(replies)) if replies.iter().all(Option::is_some) => "pong".to_owned(),
+                Some(AnswerResult::TimedOut | AnswerResult::Ping(_)) => "timed out".to_owned(),
                 other => format!("{other:?}"),
             };
             let new = plan.namespaces.iter().zip(heard).flat_map(|(ns, heard)| {
@@ -272,7 +313,7 @@ impl Lab {
         for (n, ask) in self.asks.iter().enumerate() {
             let (theirs, own) = (sections(&names, &kernel.seen[n]), sections(&names, &ours.seen[n]));
             compared += theirs.values().map(Vec::len).sum::<usize>();
-            let title = format!("question {}: {} {} -> {}", n + 1, l4_name(ask.l4), ask.from, ask.to);
+            let title = format!("question {}: {} {} -> {}", n + 1, ask.how.name(), ask.from, ask.to);
             self.same(&title, &theirs, &own)?;
         }
         let connections = |run: &Run| -> BTreeMap<String, Vec<String>> {
@@ -298,11 +339,16 @@ impl Lab {
         if kernel == ours {
             return Ok(());
         }
-        let mut text = String::new();
+        let (mut text, mut shown, mut others) = (String::new(), false, Vec::new());
         for key in kernel.keys().chain(ours.keys()).collect::<BTreeSet<_>>() {
             let side = |of: &BTreeMap<String, Vec<String>>| of.get(key).cloned().unwrap_or_default();
             let (left, right) = (side(kernel), side(ours));
             if left == right {
+                continue;
+            }
+            // One device in full is enough to see what is wrong.
+            if key.contains('/') && std::mem::replace(&mut shown, true) {
+                others.push(key.as_str());
                 continue;
             }
             let _ = writeln!(text, "{key}");
@@ -315,6 +361,9 @@ impl Lab {
                     }
                 }
             }
+        }
+        if !others.is_empty() {
+            let _ = writeln!(text, "and {}", others.join(", "));
         }
         let masked = "masked: IPv4 id, TCP sequence numbers, windows, options and segments that only acknowledge, ARP, neighbour \
                       discovery, numbers of drawn ports, timeouts";
@@ -439,11 +488,17 @@ fn a_difference_is_shown_side_by_side() {
     let lab = Lab { name: "shown", manifest: "", flags: ClusterFlags::default(), asks: Vec::new() };
     let side = |lines: &[&str]| BTreeMap::from([("a/eth0".to_owned(), lines.iter().map(|line| (*line).to_owned()).collect())]);
     assert_eq!(lab.same("q", &side(&["one", "two"]), &side(&["one", "two"])), Ok(()));
-    let shown = lab.same("q", &side(&["one", "two", "three"]), &side(&["one", "2"])).expect_err("two rows differ");
+    let more = |mut side: BTreeMap<String, Vec<String>>, line: &str| {
+        side.insert("b/eth0".to_owned(), vec![line.to_owned()]);
+        side
+    };
+    let shown = lab
+        .same("q", &more(side(&["one", "two", "three"]), "x"), &more(side(&["one", "2"]), "y"))
+        .expect_err("two rows of a, one of b");
     let rows: Vec<&str> = shown.lines().skip(1).take_while(|line| !line.starts_with("masked")).collect();
     assert_eq!(
         rows,
-        ["a/eth0", "    both    one", "  ! kernel  two", "  ! pktlab  2", "  ! kernel  three", "  ! pktlab  -"],
+        ["a/eth0", "    both    one", "  ! kernel  two", "  ! pktlab  2", "  ! kernel  three", "  ! pktlab  -", "and b/eth0"],
         "{shown}"
     );
 }
@@ -506,6 +561,44 @@ fn every_way_into_a_service_is_the_kernels() {
             udp(client, "140.82.121.4:9"),
             tcp(outside, "172.18.0.3:9"),
             udp(outside, "172.18.0.3:9"),
+            // Fragments: put together for NAT, cut again, and put together where they go.
+            udp(client, "10.96.0.100:53").long(),
+            udp(outside, "172.18.0.3:30053").long(),
+            udp(single, "10.96.0.101:53").long(),
+            // Echo requests: Services do not answer them, pods and nodes do.
+            ping(client, "172.18.0.2"),
+            ping(client, "10.244.2.2"),
+            ping(client, "140.82.121.4"),
+            ping(client, "10.96.0.100"),
+            ping(outside, "172.18.0.3"),
+        ],
+    }
+    .check();
+}
+
+#[test]
+fn the_switches_of_kube_proxy_act_as_in_the_kernel() {
+    let (client, outside, near) = ("default/client", "external", "kind-worker");
+    Lab {
+        name: "flags",
+        manifest: "tests/data/cluster/policies.yaml",
+        flags: ClusterFlags {
+            nodes: Some(3),
+            masquerade_all: Some(true),
+            iptables_localhost_nodeports: Some(false),
+            nodeport_addresses: Some("172.18.0.0/16".to_owned()),
+            ..ClusterFlags::default()
+        },
+        asks: vec![
+            tcp(client, "10.96.0.100:80"),
+            udp(client, "10.96.0.100:53"),
+            tcp("default/single", "10.96.0.101:80"),
+            tcp(outside, "172.18.0.3:30080"),
+            tcp(outside, "172.18.0.3:30081"),
+            tcp(client, "172.18.0.3:30080"),
+            tcp(client, "10.244.1.1:30080"),
+            tcp(near, "127.0.0.1:30080"),
+            tcp(near, "172.18.0.3:30080"),
         ],
     }
     .check();
@@ -543,6 +636,11 @@ fn both_families_of_a_service_are_the_kernels() {
             tcp("kind-worker", "[fd00:10:96::105]:80").patient(),
             tcp(outside, "[fc00:f853:ccd:e793::3]:9"),
             udp(outside, "[fc00:f853:ccd:e793::3]:9"),
+            udp(client, "[fd00:10:96::100]:53").long(),
+            udp(outside, "[fc00:f853:ccd:e793::2]:30053").long(),
+            ping(client, "fd00:10:244:2::2"),
+            ping(client, "fd00:10:96::100"),
+            ping(outside, "fc00:f853:ccd:e793::3"),
         ],
     }
     .check();

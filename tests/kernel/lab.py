@@ -170,14 +170,18 @@ class Lab:
         proto, end = ask["proto"], time.monotonic() + ask["wait"]
         family = socket.AF_INET6 if ":" in ask["dst"] else socket.AF_INET
         self.connecting = proto == "tcp"
-        kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[proto]
+        kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "ping": socket.SOCK_RAW}[proto]
+        echo = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
         with self.places[ask["ns"]]:
-            client = socket.socket(family, kind)
+            client = socket.socket(family, kind, echo if proto == "ping" else 0)
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", ask["sport"]))
         try:
-            answer = self.converse(client, ask, end)
+            if proto == "ping":
+                answer = self.ping(client, ask, end)
+            else:
+                client.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", ask["sport"]))
+                answer = self.converse(client, ask, end)
         except OSError as error:
             answer = {"error": os.strerror(error.errno)}
         client.close()
@@ -209,6 +213,24 @@ class Lab:
                 client.send(send)
             else:
                 return {"reply": client.recv(65536).decode(errors="replace")}
+        return {"error": "timed out"}
+
+    def ping(self, client, ask, end):
+        v6 = ":" in ask["dst"]
+        request, reply, header = (128, 129, 0) if v6 else (8, 0, 20)
+        packet = struct.pack("!BBHHH", request, 0, 0, ask["sport"], 1) + bytes(56)
+        if not v6:
+            total = sum(struct.unpack("!%dH" % (len(packet) // 2), packet))
+            while total >> 16:
+                total = (total & 0xffff) + (total >> 16)
+            packet = packet[:2] + struct.pack("!H", ~total & 0xffff) + packet[4:]
+        client.sendto(packet, (ask["dst"], 0))
+        while time.monotonic() < end:
+            _, can = self.turn(client, end - time.monotonic())
+            if can:
+                data = client.recv(65536)[header:]
+                if data[0] == reply and struct.unpack_from("!H", data, 4)[0] == ask["sport"]:
+                    return {"reply": "pong"}
         return {"error": "timed out"}
 
     def conntrack(self, node):

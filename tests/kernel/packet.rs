@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use stack::Mac;
 
 const FIN_SYN_RST: u8 = 0b111;
+/// More fragments follow. Offsets are multiples of 8, and so leave room for it.
+const MORE: u16 = 1;
 
 /// How devices and ports are called.
 #[derive(Clone, Default)]
@@ -46,6 +48,11 @@ impl Names {
 
     fn packet(&mut self, packet: &Packet<'_>, quoted: bool) -> Option<String> {
         let Packet { src, dst, l4, .. } = *packet;
+        if let Some(fragment) = packet.fragment.filter(|fragment| fragment & !MORE > 0) {
+            let more = if fragment & MORE > 0 { " MF" } else { "" };
+            let (proto, at) = (packet.proto, fragment & !MORE);
+            return Some(format!("piece of proto {proto} {src} > {dst} from {at} len {}{more} ttl {}", l4.len(), packet.ttl));
+        }
         let word = |at: usize| l4.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         let text = match packet.proto {
             6 | 17 => {
@@ -84,7 +91,8 @@ impl Names {
             proto => format!("proto {proto} {src} > {dst}"),
         };
         let df = if packet.df { " DF" } else { "" };
-        Some(format!("{text} ttl {} tos {:#04x}{df}", packet.ttl, packet.tos))
+        let more = if packet.fragment.is_some() { " MF" } else { "" };
+        Some(format!("{text} ttl {} tos {:#04x}{df}{more}", packet.ttl, packet.tos))
     }
 }
 
@@ -94,6 +102,11 @@ fn tcp_flags(flags: u8) -> String {
     set.join(",")
 }
 
+/// None where it is neither the first nor a later one.
+fn fragment(field: u16) -> Option<u16> {
+    Some(field).filter(|field| *field != 0)
+}
+
 struct Packet<'a> {
     src: IpAddr,
     dst: IpAddr,
@@ -101,6 +114,8 @@ struct Packet<'a> {
     ttl: u8,
     tos: u8,
     df: bool,
+    /// Of a fragment: offset in bytes, and [`MORE`].
+    fragment: Option<u16>,
     l4: &'a [u8],
 }
 
@@ -118,6 +133,7 @@ impl<'a> Packet<'a> {
                     ttl: header[8],
                     tos: header[1],
                     df: header[6] & 0x40 != 0,
+                    fragment: fragment(u16::from_be_bytes([header[6], header[7]]) << 3 | u16::from(header[6] & 0x20 != 0)),
                     l4: ip.get(usize::from(header[0] & 15) * 4..end)?,
                 })
             }
@@ -130,9 +146,10 @@ impl<'a> Packet<'a> {
                 let end = (40 + usize::from(u16::from_be_bytes([header[4], header[5]]))).min(ip.len());
                 // What multicast listeners say stands behind a hop-by-hop option.
                 let l4 = ip.get(40..end)?;
-                let (proto, l4) = match (header[6], l4) {
-                    (0, [next, length, ..]) => (*next, l4.get(usize::from(*length) * 8 + 8..)?),
-                    (proto, l4) => (proto, l4),
+                let (proto, fragment, l4) = match (header[6], l4) {
+                    (0, [next, length, ..]) => (*next, None, l4.get(usize::from(*length) * 8 + 8..)?),
+                    (44, [next, _, high, low, ..]) => (*next, fragment(u16::from_be_bytes([*high, *low])), l4.get(8..)?),
+                    (proto, l4) => (proto, None, l4),
                 };
                 Some(Packet {
                     src: address(8),
@@ -141,6 +158,7 @@ impl<'a> Packet<'a> {
                     ttl: header[7],
                     tos: header[0] << 4 | header[1] >> 4,
                     df: false,
+                    fragment,
                     l4,
                 })
             }
