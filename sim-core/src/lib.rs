@@ -35,4 +35,4 @@ pub use link::{LinkConfig, WireEvent};
 pub use packet::{Cause, Packet};
 pub use sim::{Cx, Halt, Node, Sim, WireRecord};
 pub use time::SimTime;
-pub use trace::{Records, Snap, Stamped, TraceMode, TraceRecord, Tracer};
+pub use trace::{Memo, Records, Snap, Stamped, TraceMode, TraceRecord, Tracer};

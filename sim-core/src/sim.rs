@@ -6,7 +6,7 @@ use crate::link::{Direction, Link, LinkConfig, MILLION, WireEvent};
 use crate::packet::{Cause, Packet};
 use crate::queue::{Later, Now, Queue, Seq};
 use crate::time::SimTime;
-use crate::trace::{HEADER_SNAP, Lineage, Snap, TraceMode, TraceRecord, Tracer};
+use crate::trace::{HEADER_SNAP, Lineage, Memo, Snap, TraceMode, TraceRecord, Tracer};
 
 /// A state machine without I/O: packets and the clock go in, packets, records and wishes come out through [`Cx`].
 pub trait Node {
@@ -386,10 +386,25 @@ impl<R: TraceRecord> Cx<'_, R> {
 
     /// Writes a record about a packet.
     #[inline]
-    pub fn record(&mut self, packet: PacketId, record: R) {
+    pub fn record(&mut self, packet: PacketId, mut record: R) {
         if self.tracing() {
-            self.tracer.push(self.fabric.now, self.node, packet, record);
+            let snap = record.snap_mut().map(std::mem::take);
+            self.tracer.push(self.fabric.now, self.node, packet, &record, snap);
         }
+    }
+
+    /// Writes what `write` writes about a packet. What it wrote before may be written instead, where the packet has left the same
+    /// records so far as that other one had: so `write` must write nothing but records about this packet that point to no bytes,
+    /// and the same each time that it is called with this `memo`.
+    #[inline]
+    pub fn record_again(&mut self, packet: PacketId, memo: &mut Memo, write: impl FnOnce(&mut Self)) {
+        if !self.tracing() || self.tracer.replay(self.fabric.now, self.node, packet, *memo) {
+            return;
+        }
+        let from = self.tracer.mark(self.fabric.now, self.node, packet);
+        write(self);
+        let to = self.tracer.mark(self.fabric.now, self.node, packet);
+        *memo = self.tracer.since(from, to);
     }
 
     /// Keeps a frame for a record: its headers, or all of it, as the trace mode says.

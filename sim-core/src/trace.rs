@@ -88,6 +88,32 @@ struct Span {
     last: u32,
 }
 
+impl Span {
+    #[inline]
+    fn is(&self, time: SimTime, node: NodeId, packet: PacketId) -> bool {
+        self.packet == packet && self.node == node && self.time == split(time)
+    }
+}
+
+/// How far a trace has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    last: u32,
+    count: usize,
+    snaps: usize,
+}
+
+/// Records that one packet left, to be written down for another that leaves the same (see [`crate::Cx::record_again`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memo {
+    from: u32,
+    to: u32,
+    /// How often the trace had been cleared.
+    epoch: u32,
+    /// 0: nothing is remembered.
+    records: u16,
+}
+
 /// How many records and snaps stand before a span.
 #[derive(Clone, Copy, Debug)]
 struct Milestone {
@@ -109,6 +135,8 @@ pub struct Tracer<R> {
     sequences: Sequences<R>,
     snaps: Vec<Snap>,
     frames: Frames,
+    /// How often everything was forgotten.
+    epoch: u32,
     lineage: Vec<Lineage>,
     packets: u32,
     limit: usize,
@@ -199,6 +227,7 @@ impl<R: TraceRecord> Iterator for Reader<'_, R> {
     }
 }
 
+#[inline]
 fn split(time: SimTime) -> [u32; 2] {
     [time.0 as u32, (time.0 >> 32) as u32]
 }
@@ -217,6 +246,7 @@ impl<R: TraceRecord> Tracer<R> {
             sequences: Sequences::new(),
             snaps: Vec::new(),
             frames: Frames::default(),
+            epoch: 0,
             lineage: Vec::new(),
             packets: 0,
             limit: RECORD_LIMIT,
@@ -273,28 +303,62 @@ impl<R: TraceRecord> Tracer<R> {
         self.sequences = Sequences::new();
         self.snaps.clear();
         self.frames.clear();
+        self.epoch += 1;
         self.truncated = false;
     }
 
-    #[inline]
-    pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, mut record: R) {
+    /// Writes a record down. Of the record itself what it points to has been taken out (that is decided where the record is made).
+    pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R, snap: Option<Snap>) {
         if self.count >= self.limit {
             self.truncated = true;
             return;
         }
         self.count += 1;
-        let snap = record.snap_mut().map(std::mem::take);
         match self.spans.last_mut() {
-            Some(span) if span.packet == packet && span.node == node && span.time == split(time) => {
-                span.last = self.sequences.step(span.last, node, &record);
-            }
-            _ => self.begin(time, node, packet, &record),
+            Some(span) if span.is(time, node, packet) => span.last = self.sequences.step(span.last, node, record),
+            _ => self.begin(time, node, packet, record),
         }
         if let Some(snap) = snap {
             self.snaps.push(snap);
         }
     }
 
+    /// How far the records of a packet have come.
+    pub(crate) fn mark(&self, time: SimTime, node: NodeId, packet: PacketId) -> Mark {
+        let last = self.spans.last().filter(|span| span.is(time, node, packet)).map_or(ROOT, |span| span.last);
+        Mark { last, count: self.count, snaps: self.snaps.len() }
+    }
+
+    /// What was written down since a mark; nothing where that pointed to something.
+    pub(crate) fn since(&self, from: Mark, to: Mark) -> Memo {
+        let records = u16::try_from(to.count - from.count).unwrap_or(0);
+        if from.last == ROOT || from.snaps != to.snaps {
+            return Memo::default();
+        }
+        Memo { from: from.last, to: to.last, records, epoch: self.epoch }
+    }
+
+    /// Writes the same down once more, where the records of the packet have come to the same place; else false.
+    #[inline]
+    pub(crate) fn replay(&mut self, time: SimTime, node: NodeId, packet: PacketId, memo: Memo) -> bool {
+        let records = usize::from(memo.records);
+        match self.spans.last_mut() {
+            Some(span)
+                if records > 0
+                    && span.last == memo.from
+                    && memo.epoch == self.epoch
+                    && span.is(time, node, packet)
+                    && self.count + records <= self.limit =>
+            {
+                span.last = memo.to;
+                self.count += records;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(never)]
     fn begin(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R) {
         if self.spans.len().is_multiple_of(MILE) {
             self.milestones.push(Milestone { records: self.count as u32 - 1, snaps: self.snaps.len() as u32 });

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   whole     the bytes
-//!   changed   where the first time stands (4 bytes), which words changed (2 bytes, a bit each), those words (8 bytes each)
+//!   changed   where the first time stands (4 bytes), which words changed (1 byte, a bit each), those words (8 bytes each)
 //! ```
 //!
-//! A router changes addresses of the link layer, TTL and checksum: three or four words of the first 128 bytes.
+//! A router changes the addresses of the link layer, TTL and checksum: four words.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ const CHANGED: u32 = 1 << 31;
 /// Bytes compared at once.
 const WORD: usize = 8;
 /// Words in which a frame may differ from what was sent first; behind them it must be the same.
-const WORDS: usize = 16;
-/// More changes than this, and the frame is kept whole.
-const CHANGES_MAX: usize = 8;
+const WORDS: usize = 8;
+/// Bytes in front of the words that changed.
+const HEAD: usize = 5;
 
 /// The arena.
 #[derive(Debug, Default)]
@@ -68,28 +68,28 @@ impl Frames {
             return None;
         }
         let at = self.arena.len();
-        if at + 6 + WORD * CHANGES_MAX >= CHANGED as usize {
+        if at + HEAD + WORD * WORDS >= CHANGED as usize {
             return None;
         }
         let base = &self.arena[first.at as usize..first.at as usize + kept];
         let (bytes, full) = (&bytes[..kept], full(bytes));
-        let mut changed = 0u16;
-        let mut changes = [0u8; 6 + WORD * CHANGES_MAX];
-        let mut end = 6;
-        let words = bytes.chunks_exact(WORD).zip(base.chunks_exact(WORD)).take(WORDS);
-        for (word, (new, old)) in words.enumerate() {
-            if new != old {
-                changes.get_mut(end..end + WORD)?.copy_from_slice(new);
-                changed |= 1 << word;
-                end += WORD;
-            }
-        }
         let compared = (kept / WORD).min(WORDS) * WORD;
         if bytes[compared..] != base[compared..] {
             return None;
         }
+        let mut changed = 0u8;
+        let mut changes = [0u8; HEAD + WORD * WORDS];
+        let mut end = HEAD;
+        let words = bytes.chunks_exact(WORD).zip(base.chunks_exact(WORD)).take(WORDS);
+        for (word, (new, old)) in words.enumerate() {
+            if new != old {
+                changes[end..end + WORD].copy_from_slice(new);
+                changed |= 1 << word;
+                end += WORD;
+            }
+        }
         changes[..4].copy_from_slice(&first.at.to_le_bytes());
-        changes[4..6].copy_from_slice(&changed.to_le_bytes());
+        changes[4] = changed;
         self.arena.extend_from_slice(&changes[..end]);
         Some(Snap { at: at as u32 | CHANGED, kept: first.kept, full })
     }
@@ -101,9 +101,8 @@ impl Frames {
         if snap.at & CHANGED == 0 {
             return Cow::Borrowed(&from(snap.at)[..kept]);
         }
-        let [a, b, c, d, low, high, ref words @ ..] = *from(snap.at & !CHANGED) else { return Cow::Borrowed(&[]) };
+        let [a, b, c, d, changed, ref words @ ..] = *from(snap.at & !CHANGED) else { return Cow::Borrowed(&[]) };
         let mut bytes = from(u32::from_le_bytes([a, b, c, d]))[..kept].to_vec();
-        let changed = u16::from_le_bytes([low, high]);
         let places = (0..WORDS).filter(|word| changed & 1 << word != 0);
         for (place, word) in places.zip(words.chunks_exact(WORD)) {
             bytes[place * WORD..][..WORD].copy_from_slice(word);

@@ -22,6 +22,11 @@ fn whole(stamped: Stamped<Said>) -> Whole {
     (stamped.time, stamped.node, stamped.packet, stamped.record)
 }
 
+fn write(tracer: &mut Tracer<Said>, time: SimTime, node: NodeId, packet: PacketId, mut record: Said) {
+    let snap = record.snap_mut().map(std::mem::take);
+    tracer.push(time, node, packet, &record, snap);
+}
+
 /// Writes records of which many are alike, some are not, and sequences part and meet again.
 fn scribble(tracer: &mut Tracer<Said>, seed: u64, count: u64) -> Vec<Whole> {
     let mut model = Vec::new();
@@ -35,7 +40,7 @@ fn scribble(tracer: &mut Tracer<Said>, seed: u64, count: u64) -> Vec<Whole> {
             7 => Said::Number(at << 20),
             _ => Said::Bytes((at % 4) as u8, tracer.keep(&at.to_be_bytes(), 3)),
         };
-        tracer.push(SimTime(time), node, packet, record);
+        write(tracer, SimTime(time), node, packet, record);
         model.push((SimTime(time), node, packet, record));
     }
     model
@@ -79,7 +84,7 @@ fn records_that_are_alike_take_no_room_of_their_own() {
     let mut tracer = Tracer::new(TraceMode::Headers);
     for packet in 0..10_000 {
         for number in 0..7 {
-            tracer.push(SimTime(u64::from(packet)), NodeId(packet % 8), PacketId(packet), Said::Number(number));
+            write(&mut tracer, SimTime(u64::from(packet)), NodeId(packet % 8), PacketId(packet), Said::Number(number));
         }
     }
     assert_eq!(tracer.records().len(), 70_000);
@@ -131,4 +136,34 @@ fn what_a_packet_remembers_of_a_trace_that_was_cleared_is_void() {
     assert_eq!(tracer.take_sent(&mut packet), None);
     let snap = tracer.keep_sent(&mut packet);
     assert_eq!(&*tracer.bytes(snap), [7; 64]);
+}
+
+#[test]
+fn records_are_written_once_more_only_where_they_would_be_the_same() {
+    let mut tracer = Tracer::new(TraceMode::Headers);
+    let (time, node) = (SimTime(5), NodeId(1));
+    let numbers = |tracer: &Tracer<Said>| tracer.records().iter().map(|stamped| (stamped.packet.0, stamped.record)).collect::<Vec<_>>();
+    write(&mut tracer, time, node, PacketId(1), Said::Number(1));
+    let from = tracer.mark(time, node, PacketId(1));
+    write(&mut tracer, time, node, PacketId(1), Said::Number(2));
+    write(&mut tracer, time, node, PacketId(1), Said::Number(3));
+    let memo = tracer.since(from, tracer.mark(time, node, PacketId(1)));
+    assert!(!tracer.replay(time, node, PacketId(1), memo), "elsewhere in the sequence");
+    write(&mut tracer, time, node, PacketId(2), Said::Number(1));
+    assert!(!tracer.replay(SimTime(6), node, PacketId(2), memo), "another time");
+    assert!(!tracer.replay(time, node, PacketId(3), memo), "another packet");
+    assert!(tracer.replay(time, node, PacketId(2), memo));
+    assert_eq!(numbers(&tracer), [1, 2].into_iter().flat_map(|packet| [1, 2, 3].map(|n| (packet, Said::Number(n)))).collect::<Vec<_>>());
+    tracer.set_limit(8);
+    write(&mut tracer, time, node, PacketId(4), Said::Number(1));
+    assert!(!tracer.replay(time, node, PacketId(4), memo), "no room for all of it");
+    tracer.clear();
+    write(&mut tracer, time, node, PacketId(5), Said::Number(1));
+    assert!(!tracer.replay(time, node, PacketId(5), memo), "forgotten");
+    let from = tracer.mark(time, node, PacketId(5));
+    let snap = tracer.keep(b"bytes", 5);
+    write(&mut tracer, time, node, PacketId(5), Said::Bytes(0, snap));
+    let memo = tracer.since(from, tracer.mark(time, node, PacketId(5)));
+    write(&mut tracer, time, node, PacketId(6), Said::Number(1));
+    assert!(!tracer.replay(time, node, PacketId(6), memo), "what points to bytes is written each time");
 }

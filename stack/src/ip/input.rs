@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use sim_core::Memo;
+
 use crate::Cx;
 use crate::addr::Family;
 use crate::drop_reason::DropReason;
@@ -67,9 +69,9 @@ fn receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> Result<Input, Drop
     }
     let key = input_key(ns, skb);
     if let Some(key) = &key
-        && let Some(&Admitted { route, rp_filter }) = ns.inputs.get(key)
+        && let Some((answer, memo)) = ns.inputs.get(key)
     {
-        return Ok(admit(cx, skb, route, rp_filter));
+        return Ok(admit(cx, skb, answer, memo));
     }
     let flow = flow_of(skb);
     let route = route_input(ns, cx, skb, &flow)?;
@@ -95,16 +97,17 @@ fn input_key(ns: &Netns, skb: &Skb) -> Option<InputKey> {
 
 /// Lets a packet in as others like it were, with the records that [`route_input`] and [`decide`] write.
 #[inline]
-fn admit(cx: &mut Cx<'_>, skb: &mut Skb, route: Route, rp_filter: u8) -> Input {
-    skb.route = Some(route);
+fn admit(cx: &mut Cx<'_>, skb: &mut Skb, answer: &Admitted, memo: &mut Memo) -> Input {
+    let Admitted { route, rp_filter } = answer;
+    skb.route = Some(*route);
     let forward = route.kind == RouteKind::Unicast;
-    if cx.tracing() {
-        record_route(cx, skb.id(), &route);
+    cx.record_again(skb.id(), memo, |cx| {
+        record_route(cx, skb.id(), route);
         if forward {
             record_check(cx, skb.id(), Check::Forwarding, CheckResult::Pass, 1);
         }
-        record_rp_filter(cx, skb, Ok(()), rp_filter);
-    }
+        record_rp_filter(cx, skb, Ok(()), *rp_filter);
+    });
     if forward { Input::Forward } else { Input::Local }
 }
 

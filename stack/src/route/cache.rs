@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use sim_core::Memo;
+
 use super::lookup::{Found, Query, fib_lookup};
 use super::{Flow, LOOPBACK, Route, RouteKind, is_multipath};
 use crate::dev::device::DevId;
@@ -41,6 +43,8 @@ pub(crate) struct Admitted {
 struct Slot {
     key: InputKey,
     answer: Admitted,
+    /// What was written down about it.
+    memo: Memo,
 }
 
 /// The answers of a namespace: direct-mapped, grown while answers push each other out.
@@ -82,12 +86,13 @@ impl InputKey {
 impl InputCache {
     /// What was decided about such a packet.
     #[inline]
-    pub(crate) fn get(&self, key: &InputKey) -> Option<&Admitted> {
+    pub(crate) fn get(&mut self, key: &InputKey) -> Option<(&Admitted, &mut Memo)> {
         if self.slots.is_empty() {
             return None;
         }
-        match &self.slots[key.slot(self.slots.len())] {
-            Some(slot) if slot.key == *key => Some(&slot.answer),
+        let slot = key.slot(self.slots.len());
+        match &mut self.slots[slot] {
+            Some(slot) if slot.key == *key => Some((&slot.answer, &mut slot.memo)),
             _ => None,
         }
     }
@@ -103,7 +108,7 @@ impl InputCache {
         if slot.is_some_and(|old| old.key.generation == key.generation) {
             self.conflicts += 1;
         }
-        *slot = Some(Slot { key, answer });
+        *slot = Some(Slot { key, answer, memo: Memo::default() });
     }
 }
 
