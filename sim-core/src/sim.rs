@@ -385,12 +385,17 @@ impl<R: TraceRecord> Cx<'_, R> {
     }
 
     /// Writes a record about a packet.
-    #[inline]
-    pub fn record(&mut self, packet: PacketId, mut record: R) {
+    #[inline(always)]
+    pub fn record(&mut self, packet: PacketId, record: R) {
         if self.tracing() {
-            let snap = record.snap_mut().map(std::mem::take);
-            self.tracer.push(self.fabric.now, self.node, packet, &record, snap);
+            self.write(packet, record);
         }
+    }
+
+    #[inline(never)]
+    fn write(&mut self, packet: PacketId, mut record: R) {
+        let snap = record.snap_mut().map(std::mem::take);
+        self.tracer.push(self.fabric.now, self.node, packet, &record, snap);
     }
 
     /// Writes what `write` writes about a packet. What it wrote before may be written instead, where the packet has left the same

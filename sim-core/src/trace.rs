@@ -80,19 +80,12 @@ pub struct Lineage {
 /// Successive records about one packet at one node and instant.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// The time, in halves, so that a span takes 20 bytes.
-    time: [u32; 2],
+    /// Nanoseconds since the milestone before it.
+    time: u32,
     node: NodeId,
     packet: PacketId,
     /// The last step of its sequence.
     last: u32,
-}
-
-impl Span {
-    #[inline]
-    fn is(&self, time: SimTime, node: NodeId, packet: PacketId) -> bool {
-        self.packet == packet && self.node == node && self.time == split(time)
-    }
 }
 
 /// How far a trace has come.
@@ -114,15 +107,22 @@ pub struct Memo {
     records: u16,
 }
 
-/// How many records and snaps stand before a span.
+/// Stands in front of every so many spans, so that they can be small, and be read from the middle.
 #[derive(Clone, Copy, Debug)]
 struct Milestone {
+    /// The span that it stands in front of.
+    span: u32,
+    /// Records and snaps before it.
     records: u32,
     snaps: u32,
+    time: SimTime,
 }
 
-/// Spans from one milestone to the next.
-const MILE: usize = 64;
+/// At most this many spans from one milestone to the next.
+const MILE: u32 = 64;
+
+/// In the place of a snap that points to nothing.
+const NOTHING: u32 = u32::MAX;
 
 /// Records and bytes of a run, in the order of events.
 #[derive(Debug)]
@@ -130,10 +130,12 @@ pub struct Tracer<R> {
     mode: TraceMode,
     count: usize,
     spans: Vec<Span>,
-    /// Of every [`MILE`]th span.
+    /// The time of the last span.
+    time: SimTime,
     milestones: Vec<Milestone>,
     sequences: Sequences<R>,
-    snaps: Vec<Snap>,
+    /// Where what records point to stands in `frames`.
+    snaps: Vec<u32>,
     frames: Frames,
     /// How often everything was forgotten.
     epoch: u32,
@@ -187,18 +189,20 @@ impl<'a, R: TraceRecord> Records<'a, R> {
     pub fn iter(&self) -> impl Iterator<Item = Stamped<R>> + use<'a, R> {
         let milestones = &self.tracer.milestones;
         let mile = milestones.partition_point(|milestone| milestone.records as usize <= self.from).saturating_sub(1);
-        let start = milestones.get(mile).copied().unwrap_or(Milestone { records: 0, snaps: 0 });
-        let spans = &self.tracer.spans[(mile * MILE).min(self.tracer.spans.len())..];
-        let reader = Reader { tracer: self.tracer, spans, snap: start.snaps as usize, sequence: Vec::new(), at: 0 };
-        reader.skip(self.from - start.records as usize)
+        let start = milestones.get(mile).copied();
+        let Milestone { span, records, snaps, .. } =
+            start.unwrap_or(Milestone { span: 0, records: 0, snaps: 0, time: SimTime::ZERO });
+        let (span, snap) = (span as usize, snaps as usize);
+        Reader { tracer: self.tracer, mile, span, snap, sequence: Vec::new(), at: 0 }.skip(self.from - records as usize)
     }
 }
 
 /// Puts records together again.
 struct Reader<'a, R> {
     tracer: &'a Tracer<R>,
-    /// The present span, and those behind it.
-    spans: &'a [Span],
+    /// The milestone before the present span.
+    mile: usize,
+    span: usize,
     snap: usize,
     /// The records of the present span, and how many of them have been read.
     sequence: Vec<R>,
@@ -209,31 +213,28 @@ impl<R: TraceRecord> Iterator for Reader<'_, R> {
     type Item = Stamped<R>;
 
     fn next(&mut self) -> Option<Stamped<R>> {
-        let span = self.spans.first()?;
+        let tracer = self.tracer;
+        let span = tracer.spans.get(self.span)?;
         if self.at == 0 {
-            self.tracer.sequences.read(span.last, &mut self.sequence);
+            tracer.sequences.read(span.last, &mut self.sequence);
+            self.mile += usize::from(tracer.milestones.get(self.mile + 1).is_some_and(|next| next.span as usize == self.span));
         }
         let mut record = *self.sequence.get(self.at)?;
         if let Some(blank) = record.snap_mut() {
-            *blank = self.tracer.snaps[self.snap];
+            *blank = match tracer.snaps[self.snap] {
+                NOTHING => Snap::default(),
+                at => tracer.frames.snap(at),
+            };
             self.snap += 1;
         }
         self.at += 1;
         if self.at == self.sequence.len() {
-            self.spans = &self.spans[1..];
+            self.span += 1;
             self.at = 0;
         }
-        Some(Stamped { time: join(span.time), node: span.node, packet: span.packet, record })
+        let time = tracer.milestones[self.mile].time + SimTime(u64::from(span.time));
+        Some(Stamped { time, node: span.node, packet: span.packet, record })
     }
-}
-
-#[inline]
-fn split(time: SimTime) -> [u32; 2] {
-    [time.0 as u32, (time.0 >> 32) as u32]
-}
-
-fn join([low, high]: [u32; 2]) -> SimTime {
-    SimTime(u64::from(high) << 32 | u64::from(low))
 }
 
 impl<R: TraceRecord> Tracer<R> {
@@ -242,6 +243,7 @@ impl<R: TraceRecord> Tracer<R> {
             mode,
             count: 0,
             spans: Vec::new(),
+            time: SimTime::ZERO,
             milestones: Vec::new(),
             sequences: Sequences::new(),
             snaps: Vec::new(),
@@ -307,7 +309,8 @@ impl<R: TraceRecord> Tracer<R> {
         self.truncated = false;
     }
 
-    /// Writes a record down. Of the record itself what it points to has been taken out (that is decided where the record is made).
+    /// Writes a record down, of which what it points to has been taken out.
+    #[inline]
     pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R, snap: Option<Snap>) {
         if self.count >= self.limit {
             self.truncated = true;
@@ -315,17 +318,23 @@ impl<R: TraceRecord> Tracer<R> {
         }
         self.count += 1;
         match self.spans.last_mut() {
-            Some(span) if span.is(time, node, packet) => span.last = self.sequences.step(span.last, node, record),
+            Some(span) if span.packet == packet && span.node == node && self.time == time => {
+                span.last = self.sequences.step(span.last, node, record);
+            }
             _ => self.begin(time, node, packet, record),
         }
         if let Some(snap) = snap {
-            self.snaps.push(snap);
+            self.snaps.push(if snap.full == 0 { NOTHING } else { snap.at });
         }
     }
 
     /// How far the records of a packet have come.
     pub(crate) fn mark(&self, time: SimTime, node: NodeId, packet: PacketId) -> Mark {
-        let last = self.spans.last().filter(|span| span.is(time, node, packet)).map_or(ROOT, |span| span.last);
+        let last = self
+            .spans
+            .last()
+            .filter(|span| span.packet == packet && span.node == node && self.time == time)
+            .map_or(ROOT, |span| span.last);
         Mark { last, count: self.count, snaps: self.snaps.len() }
     }
 
@@ -347,7 +356,9 @@ impl<R: TraceRecord> Tracer<R> {
                 if records > 0
                     && span.last == memo.from
                     && memo.epoch == self.epoch
-                    && span.is(time, node, packet)
+                    && span.packet == packet
+                    && span.node == node
+                    && self.time == time
                     && self.count + records <= self.limit =>
             {
                 span.last = memo.to;
@@ -360,11 +371,18 @@ impl<R: TraceRecord> Tracer<R> {
 
     #[inline(never)]
     fn begin(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R) {
-        if self.spans.len().is_multiple_of(MILE) {
-            self.milestones.push(Milestone { records: self.count as u32 - 1, snaps: self.snaps.len() as u32 });
-        }
+        let at = self.spans.len() as u32;
+        let near = |milestone: &Milestone| match time.0.checked_sub(milestone.time.0) {
+            Some(since) if at - milestone.span < MILE => u32::try_from(since).ok(),
+            _ => None,
+        };
+        let since = self.milestones.last().and_then(near).unwrap_or_else(|| {
+            self.milestones.push(Milestone { span: at, records: self.count as u32 - 1, snaps: self.snaps.len() as u32, time });
+            0
+        });
         let last = self.sequences.step(ROOT, node, record);
-        self.spans.push(Span { time: split(time), node, packet, last });
+        self.spans.push(Span { time: since, node, packet, last });
+        self.time = time;
     }
 
     pub(crate) fn next_packet(&mut self, lineage: Lineage) -> PacketId {

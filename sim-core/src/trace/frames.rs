@@ -1,11 +1,11 @@
 //! The bytes that records point to. Of a frame that a packet is sent as once more, only what changed since the first time is kept.
 //!
 //! ```text
-//!   whole     the bytes
-//!   changed   where the first time stands (4 bytes), which words changed (1 byte, a bit each), those words (8 bytes each)
+//!   whole     how many bytes are kept (2 bytes), how many there were (2), the bytes
+//!   changed   where the first time stands (4 bytes), which words changed (2 bytes, a bit each), those words (4 bytes each)
 //! ```
 //!
-//! A router changes the addresses of the link layer, TTL and checksum: four words.
+//! A router changes the addresses of the link layer, TTL and checksum: five words.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,16 @@ use crate::packet::{FirstSent, Packet};
 
 /// Set in [`Snap::at`] where only what changed stands there.
 const CHANGED: u32 = 1 << 31;
-/// Bytes compared at once.
-const WORD: usize = 8;
+/// Places are below this: none has the bit, and none with the bit is [`u32::MAX`].
+const ROOM: usize = CHANGED as usize - 1;
+/// Bytes that change together.
+const WORD: usize = 4;
 /// Words in which a frame may differ from what was sent first; behind them it must be the same.
-const WORDS: usize = 8;
+const WORDS: usize = 16;
+/// Bytes in front of the bytes that are whole.
+const WHOLE_HEAD: usize = 4;
 /// Bytes in front of the words that changed.
-const HEAD: usize = 5;
+const CHANGED_HEAD: usize = 6;
 
 /// The arena.
 #[derive(Debug, Default)]
@@ -40,11 +44,14 @@ impl Frames {
     pub(super) fn keep(&mut self, bytes: &[u8], limit: usize) -> Option<Snap> {
         let kept = bytes.len().min(limit).min(u16::MAX as usize);
         let at = self.arena.len();
-        if at + kept >= CHANGED as usize {
+        if at + WHOLE_HEAD + kept >= ROOM {
             return None;
         }
+        let snap = Snap { at: at as u32, kept: kept as u16, full: bytes.len().min(u16::MAX as usize) as u16 };
+        let ([a, b], [c, d]) = (snap.kept.to_le_bytes(), snap.full.to_le_bytes());
+        self.arena.extend_from_slice(&[a, b, c, d]);
         self.arena.extend_from_slice(&bytes[..kept]);
-        Some(Snap { at: at as u32, kept: kept as u16, full: full(bytes) })
+        Some(snap)
     }
 
     /// Keeps the frame of a packet, or what changed since it was first sent.
@@ -62,55 +69,72 @@ impl Frames {
         Some(snap)
     }
 
+    #[inline]
     fn keep_changes(&mut self, first: FirstSent, bytes: &[u8], limit: usize) -> Option<Snap> {
-        let kept = usize::from(first.kept);
-        if bytes.len().min(limit) != kept {
-            return None;
-        }
         let at = self.arena.len();
-        if at + HEAD + WORD * WORDS >= CHANGED as usize {
+        let before = self.snap(first.at);
+        let kept = usize::from(before.kept);
+        if bytes.len() != usize::from(before.full) || bytes.len().min(limit) != kept || at + CHANGED_HEAD + WORD * WORDS >= ROOM {
             return None;
         }
-        let base = &self.arena[first.at as usize..first.at as usize + kept];
-        let (bytes, full) = (&bytes[..kept], full(bytes));
-        let compared = (kept / WORD).min(WORDS) * WORD;
+        let base = &self.arena[first.at as usize + WHOLE_HEAD..][..kept];
+        let bytes = &bytes[..kept];
+        let compared = (kept / (2 * WORD)).min(WORDS / 2) * 2 * WORD;
         if bytes[compared..] != base[compared..] {
             return None;
         }
-        let mut changed = 0u8;
-        let mut changes = [0u8; HEAD + WORD * WORDS];
-        let mut end = HEAD;
-        let words = bytes.chunks_exact(WORD).zip(base.chunks_exact(WORD)).take(WORDS);
-        for (word, (new, old)) in words.enumerate() {
-            if new != old {
-                changes[end..end + WORD].copy_from_slice(new);
-                changed |= 1 << word;
-                end += WORD;
+        let mut changed = 0u16;
+        let mut changes = [0u8; CHANGED_HEAD + WORD * WORDS];
+        let mut end = CHANGED_HEAD;
+        let pairs = bytes[..compared].chunks_exact(2 * WORD).zip(base[..compared].chunks_exact(2 * WORD));
+        for (pair, (new, old)) in pairs.enumerate() {
+            if new == old {
+                continue;
+            }
+            for (word, (new, old)) in new.chunks_exact(WORD).zip(old.chunks_exact(WORD)).enumerate() {
+                if new != old {
+                    changes[end..end + WORD].copy_from_slice(new);
+                    changed |= 1 << (2 * pair + word);
+                    end += WORD;
+                }
             }
         }
         changes[..4].copy_from_slice(&first.at.to_le_bytes());
-        changes[4] = changed;
+        changes[4..6].copy_from_slice(&changed.to_le_bytes());
         self.arena.extend_from_slice(&changes[..end]);
-        Some(Snap { at: at as u32 | CHANGED, kept: first.kept, full })
+        Some(Snap { at: at as u32 | CHANGED, ..before })
+    }
+
+    /// The snap of a place that was given out.
+    #[inline]
+    pub(super) fn snap(&self, at: u32) -> Snap {
+        let [a, b, c, d] = self.four(if at & CHANGED == 0 { at } else { u32::from_le_bytes(self.four(at & !CHANGED)) });
+        Snap { at, kept: u16::from_le_bytes([a, b]), full: u16::from_le_bytes([c, d]) }
+    }
+
+    #[inline]
+    fn four(&self, at: u32) -> [u8; 4] {
+        self.arena[at as usize..].first_chunk().copied().unwrap_or_default()
     }
 
     /// The bytes of a snap.
     pub(super) fn bytes(&self, snap: Snap) -> Cow<'_, [u8]> {
-        let kept = usize::from(snap.kept);
-        let from = |at: u32| &self.arena[at as usize..];
-        if snap.at & CHANGED == 0 {
-            return Cow::Borrowed(&from(snap.at)[..kept]);
+        if snap.kept == 0 {
+            return Cow::Borrowed(&[]);
         }
-        let [a, b, c, d, changed, ref words @ ..] = *from(snap.at & !CHANGED) else { return Cow::Borrowed(&[]) };
-        let mut bytes = from(u32::from_le_bytes([a, b, c, d]))[..kept].to_vec();
+        let whole = |at: u32| &self.arena[at as usize + WHOLE_HEAD..][..usize::from(snap.kept)];
+        if snap.at & CHANGED == 0 {
+            return Cow::Borrowed(whole(snap.at));
+        }
+        let [a, b, c, d, low, high, ref words @ ..] = self.arena[(snap.at & !CHANGED) as usize..] else {
+            return Cow::Borrowed(&[]);
+        };
+        let mut bytes = whole(u32::from_le_bytes([a, b, c, d])).to_vec();
+        let changed = u16::from_le_bytes([low, high]);
         let places = (0..WORDS).filter(|word| changed & 1 << word != 0);
         for (place, word) in places.zip(words.chunks_exact(WORD)) {
             bytes[place * WORD..][..WORD].copy_from_slice(word);
         }
         Cow::Owned(bytes)
     }
-}
-
-fn full(bytes: &[u8]) -> u16 {
-    bytes.len().min(u16::MAX as usize) as u16
 }
