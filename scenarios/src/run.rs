@@ -74,6 +74,14 @@ const FRAME_TIME: SimTime = SimTime::from_secs(1);
 /// # Errors
 /// The network cannot be built, or a step is about somebody who is not there.
 pub fn run(loaded: &Loaded) -> Result<RunReport, Problems> {
+    run_watched(loaded, |_, _| {})
+}
+
+/// The same; shows the network after each step.
+///
+/// # Errors
+/// As `run`.
+pub fn run_watched(loaded: &Loaded, mut watch: impl FnMut(&World, &StepReport)) -> Result<RunReport, Problems> {
     let Some(file) = &loaded.scenario else {
         return Err(Problem::whole("run", "there is no scenario")
             .help("name one: pktlab run FILE.ron, or pktlab run --list")
@@ -88,7 +96,9 @@ pub fn run(loaded: &Loaded) -> Result<RunReport, Problems> {
     let mut reports = Vec::new();
     for (time, action) in steps {
         world.network.sim.run_until(time.max(world.network.sim.now()));
-        reports.push(step(&mut world, file, action)?);
+        let report = step(&mut world, file, action)?;
+        watch(&world, &report);
+        reports.push(report);
     }
     let answers = || reports.iter().filter_map(|step: &StepReport| step.answer.as_ref());
     let (held, failed) =

@@ -35,8 +35,14 @@ pub fn violation(tracer: &Tracer<Record>) -> Option<String> {
                 }
                 *begun = false;
             }
-            // What befalls a frame on the wire comes after Transmit; a connection may leave the table at any time.
-            Record::Wire { .. } | Record::Conntrack { .. } | Record::Socket { .. } | Record::App { .. } | Record::Neigh { .. } => {}
+            // What befalls a frame on the wire comes after Transmit; a connection may leave the table at any time; a socket or an
+            // app that got the packet goes on, and may draw what it answers.
+            Record::Wire { .. }
+            | Record::Conntrack { .. }
+            | Record::Socket { .. }
+            | Record::App { .. }
+            | Record::Choice { .. }
+            | Record::Neigh { .. } => {}
             _ if !*begun => return say("is recorded outside of begin and end"),
             _ => {}
         }
