@@ -369,3 +369,37 @@ fn a_byte_order_mark_and_carriage_returns_are_no_mistake() {
     let probes = "\u{feff}[\r\n(from: \"external\", to: \"10.0.0.1:80\")]\r\n";
     assert_eq!(pktlab(&["probe", "-p", &folder.file("p.ron", probes)]).code, 0);
 }
+
+#[test]
+fn what_a_rule_sends_out_of_the_cluster_has_left_it() {
+    let folder = Folder::new("outside");
+    let file = folder.file(
+        "outside.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: outside}\nspec: {ports: [{port: 80}]}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {name: outside-1, labels: {kubernetes.io/service-name: outside}}\naddressType: IPv4\n\
+         ports: [{port: 80, protocol: TCP}]\nendpoints: [{addresses: [\"203.0.113.80\"]}]\n",
+    );
+    let said = pktlab(&["trace", WEB[0], WEB[1], "-f", &file, "--from", "pod/default/client", "--to", "svc/default/outside:80"]);
+    assert!(said.out.contains("left_model  PL0301") && said.out.contains("collect "), "{}", said.out);
+    let said = pktlab(&["trace", WEB[0], WEB[1], "--from", "pod/default/client", "--to", "svc/default/web:81"]);
+    assert!(said.out.contains("PL0218"), "{}", said.out);
+}
+
+#[test]
+fn all_of_a_trace_counts_the_bytes_of_each_header() {
+    let said = pktlab(&[
+        "trace",
+        "-s",
+        "scenarios/book/ch1/two-hosts.ron",
+        "--from",
+        "ns/client",
+        "--to",
+        "http://10.0.0.2/",
+        "--explain",
+        "full",
+    ]);
+    for sum in ["74 bytes = 14 ethernet + 20 ipv4 + 40 tcp", "131 bytes = 14 ethernet + 20 ipv4 + 32 tcp + 65 payload"] {
+        assert!(said.out.contains(sum), "{sum} is missing in\n{}", said.out);
+    }
+}

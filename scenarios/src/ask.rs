@@ -396,8 +396,9 @@ impl Reader<'_> {
                 (OutcomeClass::Dropped, if guilty.is_answer() { code::PL0213 } else { code })
             };
         }
-        if guilty.netns == EXTERNAL && !guilty.is_answer() && self.leaves(guilty.reason, destination) {
-            return if self.of_the_cluster(destination) {
+        let goal = guilty.goal().or_else(|| self.goal(destination));
+        if guilty.netns == EXTERNAL && !guilty.is_answer() && self.leaves(guilty.reason, goal) {
+            return if self.of_the_cluster(goal) {
                 (OutcomeClass::Dropped, code::PL0218)
             } else {
                 (OutcomeClass::LeftModel, code::PL0301)
@@ -420,7 +421,7 @@ impl Reader<'_> {
     }
 
     /// Whether the world outside merely does not know the way: a real one might.
-    fn leaves(&self, reason: DropReason, destination: &Destination) -> bool {
+    fn leaves(&self, reason: DropReason, goal: Option<IpAddr>) -> bool {
         let unknown = matches!(
             reason,
             DropReason::IpInNoRoutes
@@ -430,20 +431,21 @@ impl Reader<'_> {
                 | DropReason::IpInAddrErrors
                 | DropReason::IpBlackhole
         );
-        let known = match destination.target {
-            Target::Address(address) => self.world.owner(address).is_some(),
-            Target::Name(_) => false,
-        };
+        let known = goal.is_some_and(|goal| self.world.owner(goal).is_some());
         unknown && !known
     }
 
-    /// Whether the destination is in the ranges of pods or Services: outside, nobody can have it.
-    fn of_the_cluster(&self, destination: &Destination) -> bool {
-        let asked = match destination.target {
+    /// The address that was asked for.
+    fn goal(&self, destination: &Destination) -> Option<IpAddr> {
+        match destination.target {
             Target::Address(address) => Some(address),
             Target::Name(_) => self.app.remote.map(|remote| remote.ip()),
-        };
-        let Some((cluster, address)) = self.world.cluster.as_ref().zip(asked) else { return false };
+        }
+    }
+
+    /// Whether an address is in the ranges of pods or Services: outside, nobody can have it.
+    fn of_the_cluster(&self, goal: Option<IpAddr>) -> bool {
+        let Some((cluster, address)) = self.world.cluster.as_ref().zip(goal) else { return false };
         let ranges = cluster.config.cluster_cidr.iter().chain(&cluster.config.service_cluster_ip_range);
         ranges.into_iter().any(|range| range.contains(&address))
     }
@@ -505,6 +507,12 @@ impl Guilty<'_> {
     /// Whether this packet goes back to the one who asked.
     fn is_answer(&self) -> bool {
         matches!(self.packet.cause, "reply" | "icmp_error")
+    }
+
+    /// The address that the packet was last sent to, if a rule changed that.
+    fn goal(&self) -> Option<IpAddr> {
+        let changes = self.packet.steps.iter().flat_map(|step| &step.diff);
+        changes.filter(|change| matches!(change.field.as_str(), "ipv4.dst" | "ipv6.dst")).last()?.new.parse().ok()
     }
 
     fn rejecting_rule(&self) -> Option<&trace::RuleStep> {

@@ -36,11 +36,17 @@ macro_rules! book {
 pub const BOOK: &[Entry] = book![
     1 "two-hosts" [],
     1 "no-such-port" [],
+    1 "udp" [],
+    1 "ipv6" [],
+    1 "learning" [],
     2 "router" [],
     2 "forwarding-off" [],
     2 "snat" [],
     2 "firewall" ["firewall.rules"],
     2 "bridge" [],
+    2 "packet-path" [],
+    2 "longest-prefix" [],
+    2 "load-balance" [],
     4 "pod-to-pod" ["pods.yaml"],
     4 "cluster-ip" ["web.yaml"],
     4 "no-endpoints" ["no-endpoints.yaml"],
@@ -48,6 +54,8 @@ pub const BOOK: &[Entry] = book![
     5 "first-packet" ["web/web.yaml"],
     5 "node-port" ["node-port.yaml"],
     5 "headless" ["headless.yaml"],
+    5 "endpoints" ["endpoints.yaml"],
+    5 "services" ["services.yaml"],
 ];
 
 /// One of them, read.

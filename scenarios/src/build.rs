@@ -199,7 +199,8 @@ impl World {
                             .help("write ns/NAME, node/NAME, pod/NS/NAME or external"));
                     }
                 };
-                let (l4, any) = (if *proto == Transport::Udp { L4::Udp } else { L4::Tcp }, IpAddr::from([0; 4]));
+                // Of both families, as most servers bind.
+                let (l4, any) = (if *proto == Transport::Udp { L4::Udp } else { L4::Tcp }, IpAddr::from([0_u16; 8]));
                 let (service, name) = match app {
                     App::Http => (Service::Http(Arc::new(hello(&netns))), "httpd"),
                     App::Echo => (Service::Echo, "echo"),

@@ -98,7 +98,7 @@ pages! {
         "The connection could not be tracked or translated: the table is full, or two connections have the same tuple."
         ["nf_conntrack_max", "two packets of one flow that raced"]
         ["conntrack -S", "dmesg | grep nf_conntrack"]
-    PL0208 Dropped "The device or its link is down"
+    PL0208 Dropped "Lost by a device or a link"
         "The packet met a device that is down, a link that is down, or one that lost it."
         ["ip link set ... up was not done", "a cable that is out", "loss on the link"]
         ["ip -s link"]

@@ -159,6 +159,11 @@ impl Printer<'_> {
         self.text.push('\n');
         let label = format!("{}  {}  ", if forward { "there" } else { "back" }, packet.id);
         self.wrapped(0, &label, label.len(), &format!("{}  ({})", packet.summary, time(packet.born_ns)), Style::bold);
+        if self.options.full && !packet.layers.is_empty() {
+            let total: u32 = packet.layers.iter().map(|layer| layer.len).sum();
+            let parts: Vec<String> = packet.layers.iter().map(|layer| format!("{} {}", layer.len, layer.name)).collect();
+            self.line(PLACE_INDENT, "", &format!("{total} bytes = {}", parts.join(" + ")), Style::dim);
+        }
         let mut place = "";
         let mut last_stage = String::new();
         let mut told: Option<&Origin> = None;
