@@ -44,6 +44,8 @@ const WAIT_MS: u64 = 300;
 const PAUSE_MS: u64 = 200;
 /// Until a cluster is at rest.
 const REST: SimTime = SimTime::from_secs(10);
+/// A port that Services point to and nobody listens on.
+const CLOSED: u16 = 9999;
 /// More runs than this are not made to pick as the kernel did.
 const MAX_RUNS: usize = 500;
 
@@ -72,6 +74,7 @@ struct Ask {
     how: How,
     to: SocketAddr,
     send: String,
+    ttl: Option<u8>,
     wait_ms: u64,
 }
 
@@ -79,6 +82,11 @@ impl Ask {
     /// Waits until a second SYN has been answered.
     fn patient(self) -> Ask {
         Ask { wait_ms: 1_500, ..self }
+    }
+
+    /// Goes so far.
+    fn ttl(self, ttl: u8) -> Ask {
+        Ask { ttl: Some(ttl), ..self }
     }
 
     /// Sends what takes three fragments.
@@ -89,7 +97,7 @@ impl Ask {
 
 fn tcp(from: &'static str, to: &str) -> Ask {
     let to = to.parse().expect("an address and a port");
-    Ask { from, how: How::Tcp, to, send: SEND.to_owned(), wait_ms: WAIT_MS }
+    Ask { from, how: How::Tcp, to, send: SEND.to_owned(), ttl: None, wait_ms: WAIT_MS }
 }
 
 fn udp(from: &'static str, to: &str) -> Ask {
@@ -98,7 +106,7 @@ fn udp(from: &'static str, to: &str) -> Ask {
 
 fn ping(from: &'static str, to: &str) -> Ask {
     let to = SocketAddr::new(to.parse().expect("an address"), 0);
-    Ask { from, how: How::Ping, to, send: String::new(), wait_ms: WAIT_MS }
+    Ask { from, how: How::Ping, to, send: String::new(), ttl: None, wait_ms: WAIT_MS }
 }
 
 /// What came of a question.
@@ -184,7 +192,7 @@ impl Lab {
             json!({"ns": one.netns, "l4": l4_name(one.server.l4), "port": one.server.port, "reply": introduction(&one.netns)})
         }).collect();
         let asks: Vec<_> = self.asks.iter().zip(FIRST_PORT..).map(|(ask, sport)| {
-            json!({"ns": ask.from, "proto": ask.how.name(), "sport": sport, "dst": ask.to.ip(), "port": ask.to.port(), "send": ask.send,
+            json!({"ns": ask.from, "proto": ask.how.name(), "sport": sport, "dst": ask.to.ip(), "port": ask.to.port(), "send": ask.send, "ttl": ask.ttl,
                    "wait": ask.wait_ms as f64 / 1e3})
         }).collect();
         let spec = json!({"namespaces": namespaces, "servers": servers, "asks": asks, "nodes": nodes(plan)});
@@ -262,7 +270,7 @@ impl Lab {
                 port: ask.to.port(),
                 request,
                 resolver: None,
-                options: SocketOptions { sport: Some(sport), ..SocketOptions::default() },
+                options: SocketOptions { sport: Some(sport), ttl: ask.ttl, ..SocketOptions::default() },
                 timeout: Some(SimTime::from_millis(ask.wait_ms)),
             };
             let node = net.named(ask.from).unwrap_or_else(|| panic!("{} is no namespace", ask.from));
@@ -307,6 +315,7 @@ impl Lab {
             names.devices.insert(Mac::of_name(&name), name);
         }
         names.ports.extend(FIRST_PORT..FIRST_PORT + self.asks.len() as u16);
+        names.ports.insert(CLOSED);
         names.ports.extend(self.asks.iter().map(|ask| ask.to.port()));
         names.ports.extend(plan.servers.iter().map(|one| one.server.port));
         let mut compared = 0;
@@ -404,7 +413,7 @@ fn python(spec: &str) -> Vec<u8> {
 /// Every server but those of the nodes themselves says who it is.
 fn introduce_themselves(plan: &mut Plan) {
     let own: BTreeSet<String> = nodes(plan).into_iter().map(str::to_owned).collect();
-    plan.servers.retain(|one| !own.contains(&one.netns));
+    plan.servers.retain(|one| !own.contains(&one.netns) && one.server.port != CLOSED);
     for one in &mut plan.servers {
         one.server.service = Service::Reply(introduction(&one.netns).as_bytes().into());
     }
@@ -571,6 +580,20 @@ fn every_way_into_a_service_is_the_kernels() {
             ping(client, "140.82.121.4"),
             ping(client, "10.96.0.100"),
             ping(outside, "172.18.0.3"),
+            // Errors about translated packets, from the endpoint and on the way, back through NAT once and twice.
+            tcp(client, "10.96.0.107:80"),
+            udp(client, "10.96.0.107:53"),
+            udp("default/right", "10.96.0.107:53"),
+            tcp(outside, "172.18.0.4:30084"),
+            udp(outside, "172.18.0.4:30084"),
+            udp(near, "10.96.0.107:53"),
+            udp(single, "10.96.0.107:53"),
+            udp("default/right", "10.96.0.101:53").ttl(1),
+            udp("default/right", "10.96.0.101:53").ttl(2),
+            udp("default/right", "10.96.0.101:53").ttl(3),
+            tcp("default/right", "10.96.0.101:80").ttl(2),
+            udp(outside, "172.18.0.4:30053").ttl(1),
+            ping(client, "10.244.2.2").ttl(2),
         ],
     }
     .check();
@@ -641,6 +664,10 @@ fn both_families_of_a_service_are_the_kernels() {
             ping(client, "fd00:10:244:2::2"),
             ping(client, "fd00:10:96::100"),
             ping(outside, "fc00:f853:ccd:e793::3"),
+            tcp(client, "[fd00:10:96::107]:80"),
+            udp(client, "[fd00:10:96::107]:53"),
+            udp(outside, "[fc00:f853:ccd:e793::2]:30084"),
+            udp(client, "[fd00:10:96::100]:53").ttl(1),
         ],
     }
     .check();

@@ -3,7 +3,7 @@
 
 Reads one JSON document from standard input and writes one to standard output:
 
-  in   {namespaces: {name: real name}, servers: [{ns, l4, port, reply}], asks: [{ns, proto, sport, dst, port, send, wait}], nodes: [name]}
+  in   {namespaces: {name: real name}, servers: [{ns, l4, port, reply}], asks: [{ns, proto, sport, dst, port, send, ttl, wait}], nodes: [name]}
   out  {asks: [{answer, packets: [[ns, device, "in"|"out", frame in hex]], received: [[ns, address, port, data]]}], conntrack: {node: lines}}
 
 One thread: a socket belongs to the namespace in which it was made, so all of them can be driven from one loop. Standard library
@@ -176,6 +176,10 @@ class Lab:
             client = socket.socket(family, kind, echo if proto == "ping" else 0)
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ask["ttl"] and family == socket.AF_INET6:
+            client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ask["ttl"])
+        elif ask["ttl"]:
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ask["ttl"])
         try:
             if proto == "ping":
                 answer = self.ping(client, ask, end)
