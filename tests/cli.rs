@@ -403,3 +403,18 @@ fn all_of_a_trace_counts_the_bytes_of_each_header() {
         assert!(said.out.contains(sum), "{sum} is missing in\n{}", said.out);
     }
 }
+
+#[test]
+fn prefixes_of_both_families_are_all_that_a_dual_stack_cluster_needs() {
+    let folder = Folder::new("dual");
+    let six = "---\napiVersion: v1\nkind: Service\nmetadata: {name: six}\nspec: {ipFamilies: [IPv6], selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}\n";
+    let file = folder.file("shop.yaml", &format!("{SHOP}{six}"));
+    let both = ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56", "--service-cluster-ip-range", "10.96.0.0/16,fd00:10:96::/112"];
+    for to in ["svc/default/six:80", "http://six/"] {
+        let args = ["trace", "-f", &file, "--from", "pod/default/client", "--to", to, "--expect", "outcome=delivered,status=200"];
+        let args: Vec<&str> = args.into_iter().chain(both).collect();
+        let said = pktlab(&args);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        assert!(said.out.contains("source seen  fd00:10:244:"), "{}", said.out);
+    }
+}

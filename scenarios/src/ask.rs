@@ -511,8 +511,8 @@ impl Guilty<'_> {
 
     /// The address that the packet was last sent to, if a rule changed that.
     fn goal(&self) -> Option<IpAddr> {
-        let changes = self.packet.steps.iter().flat_map(|step| &step.diff);
-        changes.filter(|change| matches!(change.field.as_str(), "ipv4.dst" | "ipv6.dst")).last()?.new.parse().ok()
+        let mut changes = self.packet.steps.iter().flat_map(|step| &step.diff);
+        changes.rfind(|change| matches!(change.field.as_str(), "ipv4.dst" | "ipv6.dst"))?.new.parse().ok()
     }
 
     fn rejecting_rule(&self) -> Option<&trace::RuleStep> {

@@ -1,14 +1,18 @@
 //! Scenario file, manifests and flags: all load into one [`World`], by one way.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use k8s_model::{Cluster, ClusterConfig, Manifests};
 use sim_core::TraceMode;
 
 use crate::build::World;
 use crate::problem::{Problem, Problems};
 use crate::scenario::{self, ClusterSpec, ScenarioFile};
+
+/// `kind`'s Docker network, in IPv6.
+const KIND_IPV6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0xf853, 0x0ccd, 0xe793, 0, 0, 0, 0), 64);
 
 /// The cluster's flags, as given on the command line or in a scenario; none leaves the default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,6 +115,13 @@ impl ClusterFlags {
         }
         if let Some(text) = &self.node_network {
             config.node_network = prefixes("node-network", text)?;
+        } else if config.cluster_cidr.iter().any(|prefix| matches!(prefix, IpNet::V6(_))) {
+            // The networks that kind gives its nodes.
+            let of_nodes = |pods: &IpNet| match pods {
+                IpNet::V4(_) => ClusterConfig::default().node_network[0],
+                IpNet::V6(_) => IpNet::V6(KIND_IPV6),
+            };
+            config.node_network = config.cluster_cidr.iter().map(of_nodes).collect();
         }
         Ok(())
     }
