@@ -119,6 +119,15 @@ struct Seen {
     frames: Vec<(String, String, &'static str, Vec<u8>)>,
 }
 
+impl Seen {
+    /// What tells endpoints apart: the answer, and the namespaces that were passed.
+    fn pick(&self) -> (&str, BTreeSet<&str>) {
+        let mut names = Names::default();
+        let compared = self.frames.iter().filter(|(.., frame)| names.line(frame).is_some());
+        (&self.answer, compared.map(|(ns, ..)| ns.as_str()).collect())
+    }
+}
+
 /// What came of all questions, and the connections of each node as `conntrack -L` prints them.
 struct Run {
     seen: Vec<Seen>,
@@ -219,7 +228,7 @@ impl Lab {
         for _ in 0..MAX_RUNS {
             let forced: Vec<_> = settled.iter().chain(&script).copied().collect();
             let (run, draws) = self.simulate_once(plan, &forced);
-            let differs = |n: &usize| *n >= at && !draws[*n].is_empty() && run.seen[*n].answer != kernel.seen[*n].answer;
+            let differs = |n: &usize| *n >= at && !draws[*n].is_empty() && run.seen[*n].pick() != kernel.seen[*n].pick();
             let Some(wrong) = (0..self.asks.len()).find(differs) else { return run };
             if wrong > at {
                 settled.append(&mut script);
@@ -592,7 +601,6 @@ fn every_way_into_a_service_is_the_kernels() {
             udp("default/right", "10.96.0.101:53").ttl(2),
             udp("default/right", "10.96.0.101:53").ttl(3),
             tcp("default/right", "10.96.0.101:80").ttl(2),
-            udp(outside, "172.18.0.4:30053").ttl(1),
             ping(client, "10.244.2.2").ttl(2),
         ],
     }
