@@ -139,7 +139,7 @@ pub fn explore(loaded: &Loaded, question: &Question) -> Result<Asked, Problems> 
 fn choices(world: &World, before: usize) -> Vec<Choice> {
     let mut seen = std::collections::BTreeSet::new();
     let log = world.network.sim.choices().iter().skip(before);
-    log.filter(|choice| matches!(choice.key.purpose, purpose::STATISTIC | purpose::MULTIPATH))
+    log.filter(|choice| matches!(choice.key.purpose, purpose::STATISTIC | purpose::NUMGEN | purpose::MULTIPATH))
         .filter(|choice| seen.insert((choice.key.purpose, choice.key.key)))
         .copied()
         .collect()

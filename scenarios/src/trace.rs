@@ -328,6 +328,7 @@ fn is_false(value: &bool) -> bool {
 pub fn purpose_name(what: sim_core::Purpose) -> &'static str {
     match what {
         purpose::STATISTIC => "statistic",
+        purpose::NUMGEN => "numgen",
         purpose::NAT_PORT => "nat_port",
         purpose::EPHEMERAL_PORT => "ephemeral_port",
         purpose::MULTIPATH => "multipath",

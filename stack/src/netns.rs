@@ -15,7 +15,7 @@ use crate::drop_reason::DropReason;
 use crate::ip::frag::{self, Fragments};
 use crate::ip::icmp::Peers;
 use crate::neigh::{self, Neighbours};
-use crate::netfilter::Netfilter;
+use crate::netfilter::{Netfilter, Nft};
 use crate::provenance::ProvId;
 use crate::route::Rib;
 use crate::route::cache::InputCache;
@@ -41,6 +41,8 @@ pub struct Netns {
     pub neighbours: Neighbours,
     /// Its rule sets.
     pub netfilter: ByFamily<Netfilter>,
+    /// Its rule set of nftables.
+    pub nft: Nft,
     /// Its connections.
     pub conntrack: Conntrack,
     /// Its sockets.
@@ -71,6 +73,7 @@ impl Netns {
             routes: ByFamily { v4: Rib::new(Family::V4), v6: Rib::new(Family::V6) },
             neighbours: Neighbours::default(),
             netfilter: ByFamily::default(),
+            nft: Nft::default(),
             conntrack: Conntrack::default(),
             sockets: Sockets::default(),
             apps: Apps::default(),

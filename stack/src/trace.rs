@@ -95,6 +95,8 @@ pub mod purpose {
     pub const PING_ID: Purpose = Purpose(9);
     /// Which flow a packet belongs to: the source port of a tunnel. Not logged: no decision, but a hash.
     pub const FLOW_HASH: Purpose = Purpose(10);
+    /// `numgen random` of nftables: which number?
+    pub const NUMGEN: Purpose = Purpose(11);
     /// How long a neighbour counts as reachable.
     pub const REACHABLE_TIME: Purpose = Purpose(40);
 }
@@ -155,7 +157,7 @@ pub enum RuleVerdict {
 /// A rule that a record names: an index into the rule programs that the namespace has had.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RuleRef {
-    /// Which rule program (see `Netfilter::program`).
+    /// Which rule program; those of nftables have the highest bit.
     pub program: u32,
     /// Which chain of it.
     pub chain: u32,

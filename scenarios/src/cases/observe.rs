@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use sim_core::{NodeId, Records};
 use stack::app::L4;
 use stack::conntrack::{CtView, Tuple};
-use stack::netfilter::ChainCounters;
+use stack::netfilter::{ChainCounters, NftCount};
 use stack::trace::Record;
 use stack::view::proto;
 use stack::{DevId, Family};
@@ -188,11 +188,27 @@ fn counters(run: &Run) -> Value {
         if ns.ip6tables_save.is_some() {
             tools.insert("ip6tables".into(), chains(run, node, Family::V6));
         }
+        if ns.nft.is_some() {
+            let counts = run.net.netns(node).nft.counters();
+            tools.insert("nft".into(), counts.iter().map(|(family, table, count)| nft_count(family, table, count)).collect());
+        }
         if !tools.is_empty() {
             by_ns.insert(ns.name.clone(), tools.into());
         }
     }
     by_ns.into()
+}
+
+fn nft_count(family: &str, table: &str, count: &NftCount) -> Value {
+    match count {
+        NftCount::Rule(chain, at, packets, bytes) => {
+            json!({"family": family, "table": table, "chain": chain, "rule_index": at, "packets": packets, "bytes": bytes})
+        }
+        NftCount::Counter(name, packets, bytes) => {
+            json!({"family": family, "table": table, "named": name, "packets": packets, "bytes": bytes})
+        }
+        NftCount::Quota(name, used) => json!({"family": family, "table": table, "quota": name, "used": used}),
+    }
 }
 
 fn chains(run: &Run, node: NodeId, family: Family) -> Value {

@@ -21,9 +21,9 @@ fn a_field_that_nobody_knows_is_an_error() {
 #[test]
 fn what_is_not_modelled_is_named_with_its_place() {
     let case = json!({"format": "orc-kernel-case/1", "id": "x", "group": "g", "title": "t",
-        "topology": {"namespaces": [{"name": "r", "nft": "table ip t {}"}]}, "stimuli": []});
+        "topology": {"namespaces": [{"name": "r", "nft": "table bridge t {}"}]}, "stimuli": []});
     let outcome = run_text(&case.to_string());
     let Outcome::Unsupported(trouble) = outcome else { panic!("{outcome:?}") };
     assert_eq!(trouble.place, "r: nft -f -");
-    assert!(trouble.why.contains("nft"), "{trouble}");
+    assert!(trouble.why.contains("bridge"), "{trouble}");
 }

@@ -9,6 +9,7 @@ use super::conntrack::ConntrackCommand;
 use super::ip::IpCommand;
 use super::iptables::{Iptables, Restore};
 use super::neigh::{NeighCommand, NeighOp};
+use super::nft::{NftCommand, NftDoes};
 use super::route::{RouteArgs, RouteCommand};
 use super::rule::RuleCommand;
 use super::sysctl::SysctlCommand;
@@ -19,7 +20,7 @@ use crate::conntrack::Conntrack;
 use crate::dev::device::{DevId, IfAddr};
 use crate::errno::Errno;
 use crate::neigh::{self, NeighState};
-use crate::netfilter::{self, RestoreError, RestoreOptions};
+use crate::netfilter::{self, NftOptions, RestoreError, RestoreOptions};
 use crate::netns::Netns;
 use crate::provenance::ProvId;
 use crate::route::{self, Nexthop, RouteOp, RouteSpec, SpecKind};
@@ -71,6 +72,7 @@ pub(crate) fn apply(ns: &mut Netns, cx: &mut Cx<'_>, command: &Command, prov: Pr
         Command::Restore(command) => restore(ns, command, prov),
         Command::Iptables(command) => iptables(ns, command, prov),
         Command::Save(save) => Ok(ns.netfilter.get(save.family).save(save.table, save.counters)),
+        Command::Nft(command) => nft(ns, cx.now(), command, prov),
         Command::Conntrack(command) => conntrack(ns, cx.now(), command),
     }
 }
@@ -363,6 +365,22 @@ fn refused(error: RestoreError) -> CommandError {
         place: Some((error.line, error.column)),
         unsupported: error.unsupported,
     }
+}
+
+fn nft(ns: &mut Netns, now: SimTime, command: &NftCommand, prov: ProvId) -> Done {
+    let own = [(0, prov)];
+    let (text, provs) = match &command.does {
+        NftDoes::File(input) if input.provs.is_empty() => (input.text.to_string(), &own[..]),
+        NftDoes::File(input) => (input.text.to_string(), &input.provs[..]),
+        NftDoes::Arguments(words) => (words.join(" "), &own[..]),
+    };
+    let options = NftOptions { handles: command.handles, stateless: command.stateless, check: command.check };
+    netfilter::nft(ns, now, &text, provs, options).map_err(|error| CommandError {
+        message: format!("Error: {}", error.message),
+        exit: 1,
+        place: Some((error.line, error.column)),
+        unsupported: error.unsupported,
+    })
 }
 
 fn conntrack(ns: &mut Netns, now: SimTime, command: &ConntrackCommand) -> Done {

@@ -4,7 +4,7 @@
 //! a namespace what the tool would have done. Tools that read standard input carry it beside the line ([`Stdin`]).
 //!
 //! - [`ip`]: [`link`], [`addr`], [`route`], [`rule`], [`neigh`], one file an object of iproute2.
-//! - [`bridge`], [`sysctl`], [`iptables`], [`conntrack`]: one file a tool.
+//! - [`bridge`], [`sysctl`], [`iptables`], [`nft`], [`conntrack`]: one file a tool.
 //! - `apply`: what a command does inside one namespace; what spans two is in [`crate::network`]. `show`: what it prints.
 //! - [`script`]: commands as a shell script for real namespaces.
 
@@ -17,6 +17,7 @@ pub mod iptables;
 mod lex;
 pub mod link;
 pub mod neigh;
+pub mod nft;
 pub mod route;
 pub mod rule;
 pub mod script;
@@ -37,6 +38,7 @@ pub use bridge::BridgeCommand;
 pub use conntrack::ConntrackCommand;
 pub use ip::IpCommand;
 pub use iptables::{Iptables, Restore, Save};
+pub use nft::{NftCommand, NftDoes};
 pub use sysctl::SysctlCommand;
 
 pub(crate) use apply::{apply, rtnetlink};
@@ -58,6 +60,8 @@ pub enum Command {
     Iptables(Iptables),
     /// `iptables-save` and its kin.
     Save(Save),
+    /// `nft`.
+    Nft(NftCommand),
     /// `conntrack`.
     Conntrack(ConntrackCommand),
 }
@@ -108,7 +112,7 @@ pub struct CommandError {
 }
 
 /// Tools that people use on such hosts and pktlab does not have.
-const OTHER_TOOLS: [&str; 21] = [
+const OTHER_TOOLS: [&str; 20] = [
     "arp",
     "arptables",
     "arptables-restore",
@@ -123,7 +127,6 @@ const OTHER_TOOLS: [&str; 21] = [
     "ipvsadm",
     "modprobe",
     "nc",
-    "nft",
     "ping",
     "route",
     "ss",
@@ -133,18 +136,21 @@ const OTHER_TOOLS: [&str; 21] = [
 ];
 
 impl Command {
-    /// A line together with the standard input of its tool (`iptables-restore`).
+    /// A line together with the standard input of its tool (`iptables-restore`, `nft -f`).
     ///
     /// # Errors
     /// As `FromStr`; also where the tool reads no standard input.
     pub fn with_stdin(line: &str, stdin: Stdin) -> Result<Command, ParseCommandError> {
         match line.parse()? {
             Command::Restore(restore) => Ok(Command::Restore(Restore { input: stdin, ..restore })),
+            Command::Nft(NftCommand { does: NftDoes::File(_), handles, stateless, check }) => {
+                Ok(Command::Nft(NftCommand { does: NftDoes::File(stdin), handles, stateless, check }))
+            }
             _ => {
                 let words = split(line)?;
                 let tool = &words[0];
                 let message = format!("`{}` reads no standard input", tool.text);
-                Err(tool.mistake(message, "give standard input only to iptables-restore and ip6tables-restore"))
+                Err(tool.mistake(message, "give standard input only to iptables-restore, ip6tables-restore and nft -f"))
             }
         }
     }
@@ -153,6 +159,7 @@ impl Command {
     pub fn stdin(&self) -> Option<&Stdin> {
         match self {
             Command::Restore(restore) => Some(&restore.input),
+            Command::Nft(NftCommand { does: NftDoes::File(input), .. }) => Some(input),
             _ => None,
         }
     }
@@ -172,12 +179,13 @@ impl FromStr for Command {
             "bridge" => bridge::parse(&mut args).map(Command::Bridge),
             "sysctl" => sysctl::parse(&mut args).map(Command::Sysctl),
             "conntrack" => conntrack::parse(&mut args).map(Command::Conntrack),
+            "nft" => nft::parse(&mut args).map(Command::Nft),
             name => match iptables::tool(name) {
                 Some(tool) => iptables::parse(tool, &mut args),
                 None if OTHER_TOOLS.contains(&name) => Err(tool.unsupported("this tool")),
                 None => Err(tool.mistake(
                     format!("{name}: command not found"),
-                    "the tools are ip, bridge, sysctl, iptables, iptables-save, iptables-restore (and ip6tables), conntrack",
+                    "the tools are ip, bridge, sysctl, iptables, iptables-save, iptables-restore (and ip6tables), nft, conntrack",
                 )),
             },
         }
@@ -193,6 +201,7 @@ impl fmt::Display for Command {
             Command::Restore(command) => command.fmt(f),
             Command::Iptables(command) => command.fmt(f),
             Command::Save(command) => command.fmt(f),
+            Command::Nft(command) => command.fmt(f),
             Command::Conntrack(command) => command.fmt(f),
         }
     }

@@ -28,7 +28,8 @@ use super::{CtInfo, kill};
 use crate::Cx;
 use crate::dev::device::DevId;
 use crate::drop_reason::DropReason;
-use crate::netfilter::hook::{Hook, HookState, HookVerdict};
+use crate::netfilter::hook::{Hook, HookState, HookVerdict, NatChain};
+use crate::netfilter::nftables::walk::do_chain;
 use crate::netfilter::{TableName, do_table};
 use crate::netns::Netns;
 use crate::skb::{Ct, Skb};
@@ -164,9 +165,20 @@ pub(crate) fn nat_hook(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, skb: 
     let new = related || info == CtInfo::New;
     if new && !conn.has(manip.done()) {
         ns.conntrack.nat_packet = Some(skb.id());
-        let walked = do_table(ns, cx, state, skb, TableName::Nat);
-        if walked? == HookVerdict::Stolen {
-            return Ok(());
+        let mut at = 0;
+        while let Some(chain) = ns.netfilter.get(state.family).nat_chain(state.hook, at) {
+            at += 1;
+            let walked = match chain {
+                NatChain::Iptables => do_table(ns, cx, state, skb, TableName::Nat),
+                NatChain::Chain(chain) => do_chain(ns, cx, state, skb, chain),
+            };
+            if walked? == HookVerdict::Stolen {
+                return Ok(());
+            }
+            // What one chain bound, the next ones do not see.
+            if ns.conntrack.table.get(id).is_none_or(|conn| conn.has(manip.done())) {
+                break;
+            }
         }
         let Some(conn) = ns.conntrack.table.get(id) else { return Ok(()) };
         if !conn.has(manip.done()) {

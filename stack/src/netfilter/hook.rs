@@ -7,6 +7,8 @@
 //!                        [INPUT] -> sockets -> route -> [OUTPUT]
 //! ```
 
+use super::nftables::model::{ChainId, ChainKind};
+use super::nftables::{self, Registered};
 use super::{TableName, Variant};
 use crate::Cx;
 use crate::addr::Family;
@@ -70,7 +72,20 @@ pub(crate) enum Step {
     ConntrackIn,
     Table(TableName),
     Nat(Manip),
+    /// A base chain of nftables.
+    Chain(ChainId),
+    /// One of type route: a packet of our own whose mark or addresses it changes is routed anew.
+    RouteChain(ChainId),
     Confirm,
+}
+
+/// What the NAT of a hook walks for a new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NatChain {
+    /// The nat table of iptables.
+    Iptables,
+    /// A base chain of nftables.
+    Chain(ChainId),
 }
 
 /// What stands at which hook, by priority (`enum nf_ip_hook_priorities`).
@@ -107,9 +122,19 @@ const REGISTERED: &[(Hook, i32, Step)] = &[
 const SECURITY_NFT: i32 = 150;
 
 /// What of [`REGISTERED`] is there, at each hook. `table` says which tables exist, and of which back end.
-pub(crate) fn steps(tracking: bool, table: impl Fn(TableName) -> Option<Variant>) -> [Vec<Step>; 5] {
+pub(crate) fn steps(tracking: bool, table: impl Fn(TableName) -> Option<Variant>, chains: &[Registered]) -> [Vec<Step>; 5] {
+    let nat_chains = chains.iter().any(|chain| chain.kind == ChainKind::Nat);
     Hook::ALL.map(|hook| {
-        let mut here: Vec<(i32, Step)> = REGISTERED
+        // Of two at one priority the younger is first: chains are taken to be younger than tables.
+        let mut here: Vec<(i32, Step)> = chains
+            .iter()
+            .filter(|chain| chain.hook == hook && chain.kind != ChainKind::Nat)
+            .map(|chain| match chain.kind {
+                ChainKind::Route => (chain.priority, Step::RouteChain(chain.chain)),
+                ChainKind::Filter | ChainKind::Nat => (chain.priority, Step::Chain(chain.chain)),
+            })
+            .collect();
+        let fixed = REGISTERED
             .iter()
             .filter(|&&(at, _, step)| {
                 at == hook
@@ -117,16 +142,35 @@ pub(crate) fn steps(tracking: bool, table: impl Fn(TableName) -> Option<Variant>
                         Step::Defrag | Step::ConntrackIn | Step::Confirm => tracking,
                         Step::Table(name) => table(name).is_some(),
                         // Without connections there is nobody to translate: a nat table that only counts is never walked.
-                        Step::Nat(_) => tracking && table(TableName::Nat).is_some(),
+                        Step::Nat(_) => tracking && (nat_chains || table(TableName::Nat).is_some()),
+                        Step::Chain(_) | Step::RouteChain(_) => false,
                     }
             })
             .map(|&(_, priority, step)| match step {
                 Step::Table(TableName::Security) if table(TableName::Security) == Some(Variant::Nft) => (SECURITY_NFT, step),
                 _ => (priority, step),
-            })
-            .collect();
+            });
+        here.extend(fixed);
         here.sort_by_key(|&(priority, _)| priority);
         here.into_iter().map(|(_, step)| step).collect()
+    })
+}
+
+/// What the NAT of each hook walks, by priority: chains of type nat have theirs among themselves and the nat table only, the NAT
+/// itself always runs at -100 or 100.
+pub(crate) fn nat_chains(table: bool, chains: &[Registered]) -> [Vec<NatChain>; 5] {
+    Hook::ALL.map(|hook| {
+        let mut here: Vec<(i32, NatChain)> = chains
+            .iter()
+            .filter(|chain| chain.hook == hook && chain.kind == ChainKind::Nat)
+            .map(|chain| (chain.priority, NatChain::Chain(chain.chain)))
+            .collect();
+        if table && hook != Hook::Forward {
+            let priority = if matches!(hook, Hook::PreRouting | Hook::Output) { -100 } else { 100 };
+            here.push((priority, NatChain::Iptables));
+        }
+        here.sort_by_key(|&(priority, _)| priority);
+        here.into_iter().map(|(_, chain)| chain).collect()
     })
 }
 
@@ -173,6 +217,15 @@ fn run(ns: &mut Netns, cx: &mut Cx<'_>, state: &HookState, skb: &mut Skb, step: 
         Step::Table(TableName::Mangle) if state.hook == Hook::Output => {
             let before = Steering::of(skb);
             let verdict = super::do_table(ns, cx, state, skb, TableName::Mangle)?;
+            if Steering::of(skb) != before {
+                ip_route_me_harder(ns, cx, skb)?;
+            }
+            Ok(verdict)
+        }
+        Step::Chain(chain) => nftables::walk::do_chain(ns, cx, state, skb, chain),
+        Step::RouteChain(chain) => {
+            let before = Steering::of(skb);
+            let verdict = nftables::walk::do_chain(ns, cx, state, skb, chain)?;
             if Steering::of(skb) != before {
                 ip_route_me_harder(ns, cx, skb)?;
             }

@@ -10,11 +10,13 @@ mod index;
 mod iptables;
 mod matches;
 mod miss;
+pub(crate) mod nftables;
 mod ruleset;
 mod targets;
 mod walk;
 
 pub use self::miss::{Headers, Miss};
+pub use self::nftables::{Nft, NftCount, NftOptions, run as nft};
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use self::hook::Step;
+use self::hook::{NatChain, Step};
 use self::iptables::draft::Draft;
 use self::iptables::{edit, print, save};
+use self::nftables::Registered;
+use self::nftables::model::{ChainId, Ruleset};
 use self::ruleset::{Counts, Table};
 use crate::Cx;
 use crate::addr::Family;
@@ -93,22 +97,39 @@ pub struct Netfilter {
     made: Vec<TableName>,
     pub(crate) counts: [Counts; 5],
     pub(crate) steps: [Vec<Step>; 5],
+    /// What NAT walks at each hook.
+    nat: [Vec<NatChain>; 5],
     tracking: bool,
     pub(crate) recent: BTreeMap<Arc<str>, matches::recent::List>,
+    /// What nftables has in this family.
+    nft: NftView,
     /// Kept for the next walk, so that it need not allocate.
     pub(crate) stack: Vec<walk::Frame>,
+}
+
+/// The rule set of nftables as one family sees it.
+#[derive(Debug, Default)]
+struct NftView {
+    /// Every rule set that a record may name; the last one is present.
+    programs: Vec<Arc<Ruleset>>,
+    /// Whether the present one was walked while tracing: then it stays as it is.
+    named: bool,
+    /// Its base chains, in the order of priority.
+    chains: Vec<Registered>,
+    tracking: bool,
 }
 
 /// What a record's [`RuleRef`] names, for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleInfo {
-    /// Table.
-    pub table: TableName,
+    /// Table: `nat`, or, of nftables, with its family: `ip kube-proxy`.
+    pub table: Arc<str>,
     /// Chain.
     pub chain: Arc<str>,
     /// Number in the chain, from 1, as `iptables -L --line-numbers` counts; none for the policy or the end of the chain.
     pub number: Option<u32>,
-    /// The rule as `iptables-save` prints it (`-A KUBE-SERVICES ...`), or `-P FORWARD DROP`.
+    /// The rule as `iptables-save` prints it (`-A KUBE-SERVICES ...`), or `-P FORWARD DROP`; of nftables as `nft list` does, or
+    /// `policy drop`.
     pub text: String,
     /// Who wrote it.
     pub prov: ProvId,
@@ -135,6 +156,10 @@ pub struct RestoreError {
 impl Netfilter {
     /// What a record names.
     pub fn rule_info(&self, rule: RuleRef) -> Option<RuleInfo> {
+        if rule.program & nftables::walk::PROGRAM != 0 {
+            let rules = self.nft.programs.get((rule.program & !nftables::walk::PROGRAM) as usize)?;
+            return nftables::rule_info(rules, rule.chain, rule.rule);
+        }
         let table = self.programs.get(rule.program as usize)?;
         let chain = table.chains.get(rule.chain as usize)?.as_ref()?;
         let found = chain.rules.get(rule.rule as usize);
@@ -143,11 +168,21 @@ impl Netfilter {
             (None, Some(policy)) => (format!("-P {} {}", chain.name, policy.as_str()), chain.prov),
             (None, None) => (format!("-N {}", chain.name), chain.prov),
         };
-        Some(RuleInfo { table: table.name, chain: chain.name.clone(), number: found.map(|_| rule.rule + 1), text, prov })
+        Some(RuleInfo {
+            table: table.name.as_str().into(),
+            chain: chain.name.clone(),
+            number: found.map(|_| rule.rule + 1),
+            text,
+            prov,
+        })
     }
 
     /// The name of a chain that a record names (`target_chain` of a jump).
     pub fn chain_name(&self, program: u32, chain: u32) -> Option<Arc<str>> {
+        if program & nftables::walk::PROGRAM != 0 {
+            let rules = self.nft.programs.get((program & !nftables::walk::PROGRAM) as usize)?;
+            return rules.chain(ChainId(chain)).map(|(_, chain)| chain.name.clone());
+        }
         let chain = self.programs.get(program as usize)?.chains.get(chain as usize)?.as_ref()?;
         Some(chain.name.clone())
     }
@@ -203,9 +238,9 @@ impl Netfilter {
         self.tracking
     }
 
-    /// Whether the nat table exists: then every connection gets a binding, if only an empty one.
+    /// Whether a chain that translates exists: then every connection gets a binding, if only an empty one.
     pub fn has_nat(&self) -> bool {
-        self.table(TableName::Nat).is_some()
+        self.nat.iter().any(|chains| !chains.is_empty())
     }
 
     /// The present table of a name.
@@ -250,9 +285,40 @@ impl Netfilter {
             }
         }
         self.counts[name as usize] = draft.counts;
-        let tracking = self.tables().any(|table| table.needs_conntrack);
-        self.tracking = tracking;
-        self.steps = hook::steps(tracking, |name| self.table(name).map(|table| table.variant));
+        self.register();
+    }
+
+    /// Makes a checked rule set of nftables the present one.
+    fn install_nft(&mut self, rules: Arc<Ruleset>, chains: Vec<Registered>, tracking: bool) {
+        match self.nft.programs.last_mut() {
+            Some(last) if !self.nft.named => *last = rules,
+            _ => self.nft.programs.push(rules),
+        }
+        (self.nft.named, self.nft.chains, self.nft.tracking) = (false, chains, tracking);
+        self.register();
+    }
+
+    /// The present rule set of nftables, to be walked.
+    #[inline]
+    fn enter_nft(&mut self, tracing: bool) -> (u32, Arc<Ruleset>) {
+        self.nft.named |= tracing;
+        let last = self.nft.programs.last().expect("a chain is registered only with the rule set that it is in");
+        (self.nft.programs.len() as u32 - 1, last.clone())
+    }
+
+    /// What is walked for new connections at a hook, by the NAT there.
+    #[inline]
+    pub(crate) fn nat_chain(&self, hook: hook::Hook, at: usize) -> Option<NatChain> {
+        self.nat[hook as usize].get(at).copied()
+    }
+
+    /// Registers all that there is at the hooks.
+    fn register(&mut self) {
+        self.tracking = self.nft.tracking || self.tables().any(|table| table.needs_conntrack);
+        let variant = |name| self.table(name).map(|table| table.variant);
+        let steps = hook::steps(self.tracking, variant, &self.nft.chains);
+        let nat = hook::nat_chains(variant(TableName::Nat).is_some(), &self.nft.chains);
+        (self.steps, self.nat) = (steps, nat);
     }
 }
 

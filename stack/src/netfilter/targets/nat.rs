@@ -265,7 +265,7 @@ fn shares_prefix(address: IpAddr, len: u8, with: IpAddr) -> bool {
 
 /// `nf_nat_masquerade_ipv4`: `inet_select_addr(out, next hop, RT_SCOPE_UNIVERSE)`, whatever the route's `src` says;
 /// `nf_nat_masquerade_ipv6`: `ipv6_dev_get_saddr`.
-fn masquerade_address(act: &Act<'_, '_>) -> Option<IpAddr> {
+pub(crate) fn masquerade_address(act: &Act<'_, '_>) -> Option<IpAddr> {
     let out = act.state.outdev?;
     let dst = act.skb.dst();
     let hop = act.skb.route.and_then(|route| route.via).filter(|via| Family::of(*via) == act.state.family).unwrap_or(dst);
@@ -303,7 +303,7 @@ fn source_address6(ns: &Netns, out: DevId, dst: IpAddr) -> Option<IpAddr> {
 }
 
 /// `nf_nat_redirect_ipv4`, `nf_nat_redirect_ipv6`: loopback for our own packets, else the first address of the input device.
-fn redirect_address(act: &Act<'_, '_>) -> Option<IpAddr> {
+pub(crate) fn redirect_address(act: &Act<'_, '_>) -> Option<IpAddr> {
     if act.state.hook == Hook::Output {
         return Some(match act.state.family {
             Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -51,6 +51,16 @@ impl Reject {
         Reject { code: if family == Family::V4 { 3 } else { 4 } }
     }
 
+    /// With a code of destination unreachable.
+    pub(crate) fn with(code: u8) -> Reject {
+        Reject { code }
+    }
+
+    /// With a TCP reset.
+    pub(crate) fn reset() -> Reject {
+        Reject { code: RESET }
+    }
+
     /// `reject_tg_check`.
     pub(crate) fn check(&self, base: &Base) -> Result<(), &'static str> {
         if self.code == RESET && !base.is_proto(proto::TCP) {
