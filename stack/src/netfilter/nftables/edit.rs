@@ -354,14 +354,14 @@ impl Parser<'_> {
         if self.peek().is("device") {
             return Err(self.peek().unsupported("chains of a device"));
         }
+        let word = self.peek();
         self.expect("priority")?;
-        let priority = self.priority(hook)?;
+        let priority = self.priority(word, hook)?;
         Ok(Base { kind, hook, priority, drop: false, order: 0 })
     }
 
     /// `0`, `-150`, `dstnat`, `dstnat - 10`.
-    fn priority(&mut self, hook: Hook) -> Parsed<i32> {
-        let token = self.peek();
+    fn priority(&mut self, token: &Token, hook: Hook) -> Parsed<i32> {
         let negative = self.eat("-");
         let word = self.name("a priority")?;
         if let Ok(number) = word.text.parse::<i32>() {
@@ -891,7 +891,8 @@ impl Parser<'_> {
                                 let help = "chains of this type, or at this hook, do not take this statement";
                                 return Err(refused(Some(rule), "Operation not supported", help));
                             }
-                            table.each_target(stmt, |target| open.push((target, depth + 1, Some(&**rule))));
+                            let from = from.or(Some(&**rule));
+                            table.each_target(stmt, |target| open.push((target, depth + 1, from)));
                         }
                     }
                 }

@@ -147,7 +147,8 @@ pub(crate) fn defined(tokens: Vec<Token>) -> Result<Vec<Token>, RestoreError> {
             return Ok(());
         }
         let Some(value) = known.get(&token.text) else {
-            return Err(token.error(format!("unknown identifier '{}'", token.text), "define it before it is used"));
+            let name = Token { column: token.column + 1, len: token.len - 1, ..token.clone() };
+            return Err(name.error(format!("unknown identifier '{}'", token.text), "define it before it is used"));
         };
         if out.len() + value.len() > MOST {
             return Err(token.unsupported("definitions that grow so large"));

@@ -396,6 +396,7 @@ impl Parser<'_> {
             }
         }
         let to = self.eat("to");
+        let target = self.at;
         if to || addressed && !self.at_end() {
             self.nat_target(start, &mut nat)?;
         }
@@ -406,7 +407,9 @@ impl Parser<'_> {
         let port_in_key =
             matches!(&nat.address, Some(Target::Of(expr)) if matches!(&**expr, Expr::Map { key, .. } if reads_transport(key)));
         if with_port && !self.context.transport && !port_in_key {
-            return Err(start.error(
+            // The ports, or the map that gives them.
+            let colon = self.tokens[target..self.at].iter().rposition(|token| token.is(":")).filter(|_| nat.port.is_some());
+            return Err(self.tokens[target + colon.map_or(0, |at| at + 1)].error(
                 "transport protocol mapping is only valid after transport protocol match",
                 "match the protocol first: `tcp dport 80`, or `meta l4proto tcp`",
             ));
@@ -685,10 +688,11 @@ impl Parser<'_> {
     }
 
     fn compared_set(&mut self, types: &[Ty]) -> Parsed<SetRef> {
+        let at = self.peek();
         if self.eat("@") {
             let name = self.name("the name of a set")?;
             let Some(slot) = self.here().set_named(&name.text) else {
-                return Err(name.error("No such file or directory", "no set of this table has this name"));
+                return Err(at.error("No such file or directory", "no set of this table has this name"));
             };
             let set = self.here().sets[slot as usize].clone().expect("set_named returns taken slots");
             if set.data.is_some() {

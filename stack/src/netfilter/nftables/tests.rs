@@ -85,26 +85,26 @@ fn a_mistake_is_told_in_the_words_of_nft() {
         (
             "table ip t {\n chain c { type filter hook input priority 0; ip6 saddr ::1; }\n}",
             2,
-            48,
+            47,
             "conflicting protocols specified: ip vs. ip6",
         ),
         (
             "table ip t {\n chain c { type nat hook prerouting priority 0; dnat to 10.0.0.1:80; }\n}",
             2,
-            50,
+            66,
             "transport protocol mapping is only valid after transport protocol match",
         ),
         (
             "table inet t {\n chain c { type nat hook prerouting priority 0; dnat to 10.0.0.1; }\n}",
             2,
-            50,
+            49,
             "ip or ip6 must be specified with address for inet tables.",
         ),
-        ("table ip t {\n chain c { meta nfproto ipv4 accept; }\n}", 2, 17, "meta nfproto is only useful in the inet family"),
+        ("table ip t {\n chain c { meta nfproto ipv4 accept; }\n}", 2, 12, "meta nfproto is only useful in the inet family"),
         (
             "table ip t {\n chain c { type filter hook input priority dstnat; }\n}",
             2,
-            44,
+            35,
             "invalid priority expression value in this context.",
         ),
         ("table ip t {\n chain c { jump d; }\n}", 2, 17, "Could not process rule: No such file or directory"),
@@ -112,8 +112,8 @@ fn a_mistake_is_told_in_the_words_of_nft() {
         ("add rule ip t c accept", 1, 13, "Could not process rule: No such file or directory"),
         (
             "table ip t {\n chain c { jump c; }\n chain b { type filter hook input priority 0; jump c; }\n}",
-            2,
-            12,
+            3,
+            47,
             "Could not process rule: Too many links",
         ),
         (
@@ -122,9 +122,9 @@ fn a_mistake_is_told_in_the_words_of_nft() {
             47,
             "Could not process rule: Operation not supported",
         ),
-        ("table ip t {\n chain b { ip saddr @nobody; }\n}", 2, 22, "No such file or directory"),
+        ("table ip t {\n chain b { ip saddr @nobody; }\n}", 2, 21, "No such file or directory"),
         ("table ip t {\n chain b { accept }\n}", 2, 19, "syntax error, unexpected '}', expecting newline or semicolon"),
-        ("table ip t {\n chain b { tcp dport 80 $x; }\n}", 2, 25, "unknown identifier 'x'"),
+        ("table ip t {\n chain b { tcp dport 80 $x; }\n}", 2, 26, "unknown identifier 'x'"),
     ];
     for (input, line, column, message) in rows {
         assert_eq!(error(input), (line, column, message.to_owned()), "{input}");
