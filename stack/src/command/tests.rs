@@ -163,7 +163,7 @@ fn what_the_tool_takes_and_pktlab_lacks_is_named_as_unsupported() {
         ("ip link set eth0 promisc on", "promisc"),
         ("ip route add 10.0.0.0/8 dev eth0 advmss 500", "advmss"),
         ("ip -n blue link", "-n"),
-        ("nft -f -", "nft"),
+        ("nft -j list ruleset", "-j"),
         ("ipset restore", "ipset"),
         ("conntrack -E", "-E"),
         ("bridge fdb append 00:00:00:00:00:00 dev vx nhid 1", "nhid"),
