@@ -10,6 +10,7 @@ use crate::addr::{ByFamily, Family};
 use crate::app::{self, Apps};
 use crate::conntrack::Conntrack;
 use crate::dev::device::{DevId, DeviceKind, Devices};
+use crate::dev::macvlan::{self, Child};
 use crate::dev::{self, admin};
 use crate::drop_reason::DropReason;
 use crate::ip::frag::{self, Fragments};
@@ -59,6 +60,8 @@ pub struct Netns {
     pub(crate) backlog: VecDeque<(DevId, Skb)>,
     /// The VXLAN devices that are up: those that the namespace listens for.
     pub(crate) vxlans: Vec<DevId>,
+    /// The macvlan devices that stand on devices of this namespace, the newest first.
+    pub(crate) macvlans: Vec<Child>,
     /// Identifications of IP packets drawn so far.
     pub(crate) ip_ids: u64,
 }
@@ -83,6 +86,7 @@ impl Netns {
             timers: Timers::default(),
             backlog: VecDeque::new(),
             vxlans: Vec::new(),
+            macvlans: Vec::new(),
             ip_ids: 0,
         };
         admin::add(&mut ns, "lo", DeviceKind::Loopback, ProvId::default())
@@ -133,11 +137,10 @@ impl Node for Netns {
 
     fn receive(&mut self, cx: &mut Cx<'_>, port: PortNo, mut packet: Packet) {
         let Some(dev) = self.devices.at_port(port) else {
-            cx.record(packet.id(), Record::Wire { port, event: WireEvent::Unplugged });
-            return cx.recycle(packet);
+            return macvlan::from_child(self, cx, port, packet);
         };
         // is_skb_forwardable: a veth loses what is larger than its MTU before any tap sees it. Four bytes are for a VLAN tag.
-        if packet.len() > self.devices.get(dev).mtu as usize + ETH_HLEN + 4 {
+        if packet.len() > self.devices.get(dev).mtu as usize + ETH_HLEN + 4 && matches!(self.devices.get(dev).kind, DeviceKind::Veth) {
             cx.record(packet.id(), Record::Wire { port, event: WireEvent::TooBig });
             return cx.recycle(packet);
         }

@@ -15,12 +15,17 @@ use crate::command::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
 use crate::command::show::{self, Peer, Peers};
 use crate::command::{self, BridgeCommand, Command, CommandError, IpCommand, rtnetlink};
 use crate::dev::device::{DevId, DeviceKind};
+use crate::dev::vlan::{self, Vlan};
 use crate::dev::{admin, dev_queue_xmit};
 use crate::errno::Errno;
 use crate::netns::Netns;
 use crate::provenance::{ProvId, Provenances};
 use crate::skb::{PktType, Skb};
 use crate::trace::{Record, cause};
+
+mod macvlan;
+
+use macvlan::Tie;
 
 /// A network of namespaces.
 #[derive(Debug)]
@@ -30,12 +35,14 @@ pub struct Network {
     /// Who made what.
     pub provenances: Provenances,
     by_name: BTreeMap<Arc<str>, NodeId>,
+    /// The macvlan devices, in the order in which they were made.
+    ties: Vec<Tie>,
 }
 
 impl Network {
     /// An empty network.
     pub fn new(seed: u64, mode: TraceMode) -> Network {
-        Network { sim: Sim::new(seed, mode), provenances: Provenances::default(), by_name: BTreeMap::new() }
+        Network { sim: Sim::new(seed, mode), provenances: Provenances::default(), by_name: BTreeMap::new(), ties: Vec::new() }
     }
 
     /// `ip netns add`: a namespace with a loopback device that is down. The name must be new.
@@ -109,6 +116,7 @@ impl Network {
         if let Some(dev) = self.netns(ns).devices.at_port(port) {
             self.update_carrier(ns, dev);
         }
+        self.sync_macvlans();
     }
 
     /// `veth_open`, `veth_close`: both ends have a carrier while both are up and the link is.
@@ -127,9 +135,17 @@ impl Network {
     /// What the tool would have printed to standard error, and its exit code.
     pub fn apply(&mut self, ns: NodeId, command: &Command, prov: ProvId) -> Result<String, CommandError> {
         match command {
-            Command::Ip(IpCommand::Link(LinkCommand::Add(new))) => self.add_link(ns, new, prov).map(|()| String::new()),
-            Command::Ip(IpCommand::Link(LinkCommand::Delete { dev })) => self.delete_link(ns, dev).map(|()| String::new()),
-            Command::Ip(IpCommand::Link(LinkCommand::Set(set))) => self.set_link(ns, set).map(|()| String::new()),
+            Command::Ip(IpCommand::Link(command @ (LinkCommand::Add(_) | LinkCommand::Delete { .. } | LinkCommand::Set(_)))) => {
+                let done = match command {
+                    LinkCommand::Add(new) => self.add_link(ns, new, prov),
+                    LinkCommand::Delete { dev } => self.delete_link(ns, dev),
+                    LinkCommand::Set(set) => self.set_link(ns, set),
+                    LinkCommand::Show { .. } => Ok(()),
+                };
+                // Also after a command that was refused half way.
+                self.sync_macvlans();
+                done.map(|()| String::new())
+            }
             Command::Ip(IpCommand::Link(LinkCommand::Show { dev })) => show::links(self.netns(ns), &self.peers(ns), dev.as_deref()),
             Command::Bridge(BridgeCommand::LinkShow { dev }) => show::bridge_links(self.netns(ns), &self.peers(ns), dev.as_deref()),
             Command::Ip(IpCommand::Addr(AddrCommand::Show(select))) => show::addresses(self.netns(ns), &self.peers(ns), select),
@@ -141,7 +157,8 @@ impl Network {
     fn peers(&self, ns: NodeId) -> Peers {
         let mut peers = Peers::new();
         for device in self.netns(ns).devices.iter() {
-            let Some((far, dev)) = self.peer(ns, device.id) else { continue };
+            let below = device.vlan().map(|vlan| (ns, vlan.lower)).or_else(|| self.macvlan_lower((ns, device.id)));
+            let Some((far, dev)) = below.or_else(|| self.peer(ns, device.id)) else { continue };
             let peer = self.netns(far).devices.get(dev);
             let netns = (far != ns).then(|| self.sim.name(far).to_owned());
             peers.insert(device.id, Peer { netns, name: peer.name.to_string(), ifindex: peer.ifindex, up: peer.up });
@@ -178,6 +195,26 @@ impl Network {
                 admin::add(self.sim.node_mut(home), &new.end.name, DeviceKind::Dummy, prov).map_err(rtnetlink)?;
                 self.equip(home, &new.end)
             }
+            NewKind::Macvlan(mode) => self.add_macvlan((ns, home), new, *mode, prov),
+            NewKind::Vlan(id) => {
+                if home != ns {
+                    return Err(unsupported("VLAN devices in another namespace than the device below"));
+                }
+                let Some(link) = &new.link else { return Err(kernel("8021q: link not specified.")) };
+                let lower = device(self.netns(ns), link)?;
+                if *id >= 4095 {
+                    return Err(kernel("8021q: Invalid VLAN id."));
+                }
+                if self.netns(ns).devices.get(lower).is_loopback() {
+                    return Err(kernel("8021q: VLANs not supported on device."));
+                }
+                if vlan::find(self.netns(ns), lower, *id).is_some() {
+                    return Err(kernel("8021q: VLAN device already exists."));
+                }
+                let kind = DeviceKind::Vlan(Vlan { lower, id: *id });
+                admin::add(self.sim.node_mut(ns), &new.end.name, kind, prov).map_err(rtnetlink)?;
+                self.equip(ns, &new.end)
+            }
             NewKind::Vxlan(args) => {
                 let vxlan = new_vxlan(self.netns(home), args)?;
                 let most = admin::vxlan_mtu_max(self.netns(home), &vxlan.config);
@@ -200,7 +237,7 @@ impl Network {
             self.set_mtu(ns, dev, mtu)?;
         }
         if end.up {
-            self.set_up(ns, dev, true);
+            self.set_up(ns, dev, true)?;
         }
         Ok(())
     }
@@ -214,6 +251,9 @@ impl Network {
     }
 
     fn set_mtu(&mut self, ns: NodeId, dev: DevId, mtu: u32) -> Result<(), CommandError> {
+        if self.macvlan_mtu_max((ns, dev)).is_some_and(|most| mtu > most) {
+            return Err(rtnetlink(Errno::Inval));
+        }
         self.sim.with(ns, |netns, cx| admin::set_mtu(netns, cx, dev, mtu)).map_err(|errno| match errno {
             Errno::Inval if mtu < 68 => kernel("mtu less than device minimum."),
             Errno::Inval if mtu > 65_535 => kernel("mtu greater than device maximum."),
@@ -221,9 +261,18 @@ impl Network {
         })
     }
 
-    fn set_up(&mut self, ns: NodeId, dev: DevId, up: bool) {
+    fn set_up(&mut self, ns: NodeId, dev: DevId, up: bool) -> Result<(), CommandError> {
+        let device = self.netns(ns).devices.get(dev);
+        if up && !device.up {
+            self.may_go_up((ns, dev))?;
+            // vlan_dev_open
+            if device.vlan().is_some_and(|vlan| !self.netns(ns).devices.get(vlan.lower).up) {
+                return Err(rtnetlink(Errno::NetDown));
+            }
+        }
         self.sim.with(ns, |netns, cx| admin::set_up(netns, cx, dev, up));
         self.update_carrier(ns, dev);
+        Ok(())
     }
 
     /// `do_setlink`: in this order.
@@ -259,7 +308,7 @@ impl Network {
             port_options(self.sim.node_mut(ns), dev, &set.port)?;
         }
         if let Some(up) = set.up {
-            self.set_up(ns, dev, up);
+            self.set_up(ns, dev, up)?;
         }
         Ok(())
     }
@@ -284,10 +333,14 @@ impl Network {
     fn move_device(&mut self, ns: NodeId, dev: DevId, target: NodeId) -> Result<DevId, CommandError> {
         let old = self.netns(ns).devices.get(dev);
         let (name, mac, mtu, prov) = (old.name.clone(), old.mac, old.mtu, old.prov);
-        if matches!(old.kind, DeviceKind::Vxlan(_) | DeviceKind::Dummy) {
+        if matches!(old.kind, DeviceKind::Vxlan(_) | DeviceKind::Dummy | DeviceKind::Vlan(_)) || old.macvlans {
             return Err(unsupported("moving devices of this type to another namespace"));
         }
-        if !matches!(old.kind, DeviceKind::Veth) {
+        let macvlan = match old.kind {
+            DeviceKind::Macvlan(mode) => Some(mode),
+            _ => None,
+        };
+        if !matches!(old.kind, DeviceKind::Veth | DeviceKind::Macvlan(_)) {
             return Err(kernel("The interface netns is immutable."));
         }
         if self.netns(target).devices.named(&name).is_some() {
@@ -295,10 +348,12 @@ impl Network {
         }
         let far = self.peer(ns, dev);
         let config = self.link_of(ns, dev).map(|link| self.sim.link_config(link)).unwrap_or_default();
-        self.set_up(ns, dev, false);
+        self.set_up(ns, dev, false)?;
         self.unplug(ns, dev);
         self.sim.with(ns, |netns, cx| admin::delete(netns, cx, dev)).map_err(rtnetlink)?;
-        let moved = admin::add(self.sim.node_mut(target), &name, DeviceKind::Veth, prov).map_err(rtnetlink)?;
+        let kind = macvlan.map_or(DeviceKind::Veth, DeviceKind::Macvlan);
+        let moved = admin::add(self.sim.node_mut(target), &name, kind, prov).map_err(rtnetlink)?;
+        self.macvlan_moved((ns, dev), (target, moved))?;
         self.sim
             .with(target, |netns, cx| {
                 admin::set_mac(netns, cx, moved, mac);
@@ -322,7 +377,7 @@ impl Network {
         let dev = device(self.netns(ns), name)?;
         let far = self.peer(ns, dev);
         if far.is_some() {
-            self.set_up(ns, dev, false);
+            self.set_up(ns, dev, false)?;
             self.unplug(ns, dev);
         }
         for (ns, dev) in [Some((ns, dev)), far].into_iter().flatten() {

@@ -193,7 +193,7 @@ impl Reader<'_> {
                 at(draft(3, stage, "drop", format!("dropped: {reason}")), ns, dev, Vec::new())
             }
             Record::Queue { dev } => at(draft(2, "neighbour", "queue", "waits".to_owned()), ns, dev, Vec::new()),
-            Record::Consume { children: 1 } => draft(2, "copy", "consume", "goes on as another packet".to_owned()),
+            Record::Consume { children: 1 } => draft(2, "tunnel", "consume", "goes on as another packet".to_owned()),
             Record::Consume { children } => draft(2, "copy", "consume", format!("becomes {children} packets")),
             Record::Bridge { bridge, port, learned, decision } => {
                 let to = match decision {

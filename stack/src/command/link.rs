@@ -5,6 +5,7 @@ use std::fmt;
 use super::lex::{Parsed, Word, Words, matches, quoted, valid_name};
 use super::vxlan::{self, VxlanArgs};
 use crate::addr::Mac;
+use crate::dev::macvlan::MacvlanMode;
 
 /// `ip link COMMAND`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub struct NewLink {
     pub end: LinkEnd,
     /// Its type.
     pub kind: NewKind,
+    /// `link`: the device below.
+    pub link: Option<String>,
 }
 
 /// A device to be made.
@@ -60,6 +63,10 @@ pub enum NewKind {
     Dummy,
     /// `vxlan`, with its options.
     Vxlan(Box<VxlanArgs>),
+    /// `vlan id VID`.
+    Vlan(u16),
+    /// `macvlan mode MODE`.
+    Macvlan(MacvlanMode),
 }
 
 /// What `ip link set` changes.
@@ -86,9 +93,7 @@ pub struct LinkSet {
 }
 
 /// Link types that iproute2 has and pktlab lacks.
-const OTHER_KINDS: [&str; 30] = [
-    "vlan",
-    "macvlan",
+const OTHER_KINDS: [&str; 28] = [
     "macvtap",
     "ipvlan",
     "ipvtap",
@@ -242,6 +247,7 @@ fn end(args: &mut Words<'_>, end: &mut LinkEnd, word: &Word) -> Parsed<bool> {
 
 fn add(args: &mut Words<'_>) -> Parsed<NewLink> {
     let mut first = LinkEnd::default();
+    let mut link: Option<(String, &Word)> = None;
     while let Some(word) = args.next() {
         if word.text == "type" {
             let kind = args.need()?;
@@ -252,14 +258,26 @@ fn add(args: &mut Words<'_>) -> Parsed<NewLink> {
                     None => NewKind::Dummy,
                     Some(word) => return Err(word.garbage("dev")),
                 },
+                "vlan" => NewKind::Vlan(vlan(args)?),
+                "macvlan" => NewKind::Macvlan(macvlan(args)?),
                 "vxlan" => NewKind::Vxlan(Box::new(vxlan::parse(args)?)),
                 other if OTHER_KINDS.contains(&other) => return Err(kind.unsupported("this type of device")),
-                _ => return Err(kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy, vxlan")),
+                _ => return Err(kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy, vxlan, vlan, macvlan")),
             };
             if first.name.is_empty() {
                 return Err(args.missing("Not enough information: \"dev\" argument is required.", "name the device"));
             }
-            return Ok(NewLink { end: first, kind: new });
+            if let Some((_, word)) = link.as_ref().filter(|_| !matches!(new, NewKind::Vlan(_) | NewKind::Macvlan(_))) {
+                return Err(word.unsupported("this option of a device of this type"));
+            }
+            return Ok(NewLink { end: first, kind: new, link: link.map(|(name, _)| name) });
+        }
+        if word.text == "link" {
+            let name = args.device("link")?;
+            if link.replace((name, word)).is_some() {
+                return Err(word.duplicate("link"));
+            }
+            continue;
         }
         if !end(args, &mut first, word)? {
             if !first.name.is_empty() {
@@ -269,6 +287,65 @@ fn add(args: &mut Words<'_>) -> Parsed<NewLink> {
         }
     }
     Err(args.missing("Not enough information: \"type\" argument is required", "say `type veth peer name NAME`, `type bridge`"))
+}
+
+/// `vlan_parse_opt` (`ip/iplink_vlan.c`).
+fn vlan(args: &mut Words<'_>) -> Parsed<u16> {
+    let mut id = None;
+    while let Some(word) = args.next() {
+        match word.text.as_str() {
+            text if matches(text, "id") => {
+                let value = args.need()?;
+                let number = super::lex::number(&value.text).and_then(|id| u16::try_from(id).ok());
+                id = Some(number.ok_or_else(|| value.wrong("id is invalid"))?);
+            }
+            "protocol" => {
+                let value = args.need()?;
+                if !value.text.eq_ignore_ascii_case("802.1q") {
+                    return Err(value.unsupported("VLANs of this protocol"));
+                }
+            }
+            "reorder_hdr" => {
+                let value = args.need()?;
+                if value.text != "on" {
+                    return Err(value.unsupported("VLAN devices that keep the tag"));
+                }
+            }
+            "gvrp" | "mvrp" | "loose_binding" | "bridge_binding" => {
+                let value = args.need()?;
+                if value.text != "off" {
+                    return Err(word.unsupported("this option of a VLAN"));
+                }
+            }
+            "ingress-qos-map" | "egress-qos-map" => return Err(word.unsupported("priorities of a VLAN")),
+            text => return Err(word.mistake(format!("vlan: unknown command \"{text}\"?"), "see ip-link(8)")),
+        }
+    }
+    id.ok_or_else(|| args.missing("Error: 8021q: VLAN properties not specified.", "add `id VID`"))
+}
+
+/// `macvlan_parse_opt` (`ip/iplink_macvlan.c`).
+fn macvlan(args: &mut Words<'_>) -> Parsed<MacvlanMode> {
+    let mut mode = MacvlanMode::default();
+    while let Some(word) = args.next() {
+        match word.text.as_str() {
+            text if matches(text, "mode") => {
+                let value = args.need()?;
+                if value.text == "source" {
+                    return Err(value.unsupported("this mode of macvlan"));
+                }
+                let found = MacvlanMode::WORDS.iter().find(|(word, _)| *word == value.text).map(|(_, mode)| *mode);
+                mode = found.ok_or_else(|| {
+                    let wanted = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";
+                    let message = format!("Error: argument of \"mode\" must be {wanted}, not \"{}\"", value.text);
+                    value.mistake(message, "write one of these")
+                })?;
+            }
+            "nopromisc" | "macaddr" | "flag" | "bcqueuelen" | "bclim" => return Err(word.unsupported("this option of macvlan")),
+            text => return Err(word.mistake(format!("macvlan: unknown option \"{text}\"?"), "see ip-link(8)")),
+        }
+    }
+    Ok(mode)
 }
 
 /// `iplink_parse` of the words behind `peer`.
@@ -386,7 +463,11 @@ impl fmt::Display for LinkCommand {
 
 impl fmt::Display for NewLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ip link add {} type ", self.end)?;
+        f.write_str("ip link add ")?;
+        if let Some(link) = &self.link {
+            write!(f, "link {} ", quoted(link))?;
+        }
+        write!(f, "{} type ", self.end)?;
         match &self.kind {
             NewKind::Veth(peer) => write!(f, "veth peer {peer}"),
             NewKind::Bridge(options) => {
@@ -395,6 +476,8 @@ impl fmt::Display for NewLink {
             }
             NewKind::Dummy => f.write_str("dummy"),
             NewKind::Vxlan(args) => args.fmt(f),
+            NewKind::Vlan(id) => write!(f, "vlan id {id}"),
+            NewKind::Macvlan(mode) => write!(f, "macvlan mode {mode}"),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::lex::{quoted, split};
 use super::link::{LinkCommand, LinkEnd, LinkSet, NewKind, NewLink};
 use super::{Command, xtables_name};
 use crate::addr::Mac;
+use crate::dev::macvlan::MacvlanMode;
 
 /// The real namespace of a name here: a pod's `NAMESPACE/NAME` would be a path.
 pub fn real_name(prefix: &str, ns: &str) -> String {
@@ -19,7 +20,7 @@ pub fn real_name(prefix: &str, ns: &str) -> String {
 pub fn veth(a: (&str, &str), b: (&str, &str)) -> (String, Command) {
     let end = |name: &str| LinkEnd { name: name.to_owned(), ..LinkEnd::default() };
     let peer = LinkEnd { netns: Some(b.0.to_owned()), ..end(b.1) };
-    let new = NewLink { end: end(a.1), kind: NewKind::Veth(peer) };
+    let new = NewLink { end: end(a.1), kind: NewKind::Veth(peer), link: None };
     (a.0.to_owned(), Command::Ip(IpCommand::Link(LinkCommand::Add(new))))
 }
 
@@ -91,7 +92,12 @@ fn line(prefix: &str, ns: &str, command: &Command) -> String {
                 NewKind::Veth(peer) => NewKind::Veth(real(prefix, ns, peer)),
                 other => other.clone(),
             };
-            NewLink { end: real(prefix, ns, &new.end), kind }.to_string()
+            let end = match new.kind {
+                // They have the MAC of the device below.
+                NewKind::Vlan(_) | NewKind::Macvlan(MacvlanMode::Passthru) => LinkEnd { mac: new.end.mac, ..real(prefix, ns, &new.end) },
+                _ => real(prefix, ns, &new.end),
+            };
+            NewLink { end, kind, link: new.link.clone() }.to_string()
         }
         Command::Ip(IpCommand::Link(LinkCommand::Set(set))) if set.netns.is_some() => {
             let netns = set.netns.as_deref().map(|netns| real_name(prefix, netns));

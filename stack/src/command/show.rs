@@ -10,7 +10,7 @@ use super::neigh::NeighSelect;
 use super::route::{RouteGet, RouteSelect, TableSelect, Within, scope_name};
 use crate::Cx;
 use crate::addr::{Family, Mac};
-use crate::dev::device::{DevId, Device, IfAddr};
+use crate::dev::device::{DevId, Device, DeviceKind, IfAddr};
 use crate::neigh;
 use crate::netns::Netns;
 use crate::route::show::{GetArgs, Select};
@@ -108,6 +108,8 @@ fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &s
     let state = match (device.up, loopback, device.carrier) {
         (true, _, _) if device.keeps_carrier() => "UNKNOWN",
         (true, _, true) => "UP",
+        // default_operstate looks for the device below in its own namespace.
+        (true, _, false) if matches!(device.kind, DeviceKind::Macvlan(_)) && peer.is_some_and(|peer| peer.netns.is_some()) => "DOWN",
         (true, _, false) if peer.is_some() => "LOWERLAYERDOWN",
         _ => "DOWN",
     };

@@ -17,6 +17,7 @@ use super::sysctl::SysctlCommand;
 use super::vxlan::VxlanArgs;
 use super::*;
 use crate::addr::Mac;
+use crate::dev::macvlan::MacvlanMode;
 use crate::dev::vxlan::Inherit;
 use crate::neigh::NeighState;
 use crate::route::{RouteOp, RuleAction, RuleSpec, SpecKind};
@@ -298,6 +299,8 @@ fn link() -> impl Strategy<Value = LinkCommand> {
         vxlan().prop_map(|args| NewKind::Vxlan(Box::new(args))),
         Just(NewKind::Bridge(vec![("stp_state".to_owned(), "0".to_owned())])),
     ];
+    let mode = prop::sample::select(MacvlanMode::WORDS.to_vec()).prop_map(|(_, mode)| NewKind::Macvlan(mode));
+    let stacked = prop_oneof![any::<u16>().prop_map(NewKind::Vlan), mode];
     let set = (
         name(),
         option::of(any::<bool>()),
@@ -308,7 +311,8 @@ fn link() -> impl Strategy<Value = LinkCommand> {
         option::of("[a-z]{1,8}"),
     );
     prop_oneof![
-        (end(), kind).prop_map(|(end, kind)| LinkCommand::Add(NewLink { end, kind })),
+        (end(), kind).prop_map(|(end, kind)| LinkCommand::Add(NewLink { end, kind, link: None })),
+        (end(), stacked, name()).prop_map(|(end, kind, link)| LinkCommand::Add(NewLink { end, kind, link: Some(link) })),
         name().prop_map(|dev| LinkCommand::Delete { dev }),
         option::of(name()).prop_map(|dev| LinkCommand::Show { dev }),
         set.prop_map(|(dev, up, mtu, mac, master, name, netns)| {

@@ -4,6 +4,7 @@ use crate::Cx;
 use crate::addr::Mac;
 use crate::dev::bridge::{self, BridgePort};
 use crate::dev::device::{DevId, Device, DeviceKind};
+use crate::dev::vlan;
 use crate::dev::vxlan::{self, VxlanConfig};
 use crate::errno::Errno;
 use crate::neigh;
@@ -50,6 +51,8 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
     let (mac, mtu, port) = match kind {
         DeviceKind::Loopback => (Mac::ZERO, MTU_LOOPBACK, None),
         DeviceKind::Veth => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, Some(ns.devices.free_port())),
+        DeviceKind::Macvlan(_) => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, Some(ns.devices.free_port())),
+        DeviceKind::Vlan(vlan) => (ns.devices.get(vlan.lower).mac, ns.devices.get(vlan.lower).mtu, None),
         DeviceKind::Bridge(_) | DeviceKind::Dummy => (Mac::of_name(&format!("{}/{name}", ns.name)), MTU_ETHERNET, None),
         DeviceKind::Vxlan(ref vxlan) => {
             let mtu = vxlan_mtu_max(ns, &vxlan.config).unwrap_or(MTU_ETHERNET);
@@ -68,6 +71,7 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
         master: None,
         bridge_port: BridgePort::default(),
         port,
+        macvlans: false,
         conf4: ns.sysctls.default4.clone(),
         conf6: ns.sysctls.default6.clone(),
         neigh4: ns.sysctls.neigh4.clone(),
@@ -78,6 +82,9 @@ pub(crate) fn add(ns: &mut Netns, name: &str, kind: DeviceKind, prov: ProvId) ->
     });
     if ns.devices.get(dev).bridge().is_some() {
         bridge::refresh_locals(ns, dev);
+    }
+    if let Some(vlan) = ns.devices.get(dev).vlan() {
+        ns.devices.get_mut(dev).carrier = ns.devices.get(vlan.lower).running();
     }
     Ok(dev)
 }
@@ -101,11 +108,13 @@ pub(crate) fn delete(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) -> Result<(), 
 
 /// `unregister_netdevice`: for deletion, and for a move to another namespace.
 pub(crate) fn take_out(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId) {
-    // vxlan_handle_lowerdev_unregister
+    // vxlan_handle_lowerdev_unregister, vlan_device_event
     let above: Vec<DevId> = ns
         .devices
         .iter()
-        .filter(|device| device.vxlan().is_some_and(|vxlan| vxlan.config.dev == Some(dev)))
+        .filter(|device| {
+            device.vxlan().is_some_and(|vxlan| vxlan.config.dev == Some(dev)) || device.vlan().is_some_and(|vlan| vlan.lower == dev)
+        })
         .map(|device| device.id)
         .collect();
     for tunnel in above {
@@ -145,6 +154,16 @@ pub(crate) fn set_up(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, up: bool) {
         crate::conntrack::nat::masq_device_down(ns, dev);
         bridge::port_changed(ns, cx, dev);
     }
+    for vlan in vlans(ns, dev) {
+        // NETDEV_UP, NETDEV_DOWN: VLAN devices go up and down with the device below.
+        set_carrier(ns, cx, vlan, up && ns.devices.get(dev).carrier);
+        set_up(ns, cx, vlan, up);
+    }
+}
+
+/// The VLAN devices on a device.
+fn vlans(ns: &Netns, dev: DevId) -> Vec<DevId> {
+    vlan::above(ns, dev).map(|device| device.id).collect()
 }
 
 /// The device gained or lost its carrier.
@@ -156,6 +175,9 @@ pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: 
     device.carrier = carrier;
     let up = device.up;
     bridge::port_changed(ns, cx, dev);
+    for vlan in vlans(ns, dev) {
+        set_carrier(ns, cx, vlan, up && carrier);
+    }
     if !up {
         return;
     }
@@ -174,6 +196,13 @@ pub(crate) fn set_carrier(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, carrier: 
 /// `Inval` out of the device's range.
 pub(crate) fn set_mtu(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mtu: u32) -> Result<(), Errno> {
     let _ = cx;
+    change_mtu(ns, dev, mtu)
+}
+
+fn change_mtu(ns: &mut Netns, dev: DevId, mtu: u32) -> Result<(), Errno> {
+    if ns.devices.get(dev).vlan().is_some_and(|vlan| mtu > ns.devices.get(vlan.lower).mtu) {
+        return Err(Errno::Range);
+    }
     let most = ns.devices.get(dev).vxlan().and_then(|vxlan| vxlan_mtu_max(ns, &vxlan.config));
     let device = ns.devices.get_mut(dev);
     let in_range = (MTU_MIN..=MTU_MAX).contains(&mtu) || (mtu < MTU_MIN && matches!(device.kind, DeviceKind::Dummy));
@@ -181,6 +210,12 @@ pub(crate) fn set_mtu(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mtu: u32) -> 
         return Err(Errno::Inval);
     }
     device.mtu = mtu;
+    for vlan in vlans(ns, dev) {
+        if ns.devices.get(vlan).mtu > mtu {
+            change_mtu(ns, vlan, mtu)?;
+        }
+    }
+    let device = ns.devices.get_mut(dev);
     if let Some(bridge) = device.bridge_mut() {
         bridge.mtu_set = true;
     }
@@ -195,7 +230,13 @@ pub(crate) fn set_mac(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, mac: Mac) {
     if ns.devices.get(dev).mac == mac {
         return;
     }
-    ns.devices.get_mut(dev).mac = mac;
+    let old = std::mem::replace(&mut ns.devices.get_mut(dev).mac, mac);
+    for vlan in vlans(ns, dev) {
+        // vlan_sync_address: as long as it was given none of its own.
+        if ns.devices.get(vlan).mac == old {
+            set_mac(ns, cx, vlan, mac);
+        }
+    }
     if let Some(bridge) = ns.devices.get_mut(dev).bridge_mut() {
         bridge.mac_set = true;
     }
@@ -222,6 +263,9 @@ pub(crate) fn set_master(ns: &mut Netns, cx: &mut Cx<'_>, dev: DevId, master: Op
         }
         if ns.devices.get(dev).is_loopback() {
             return Err(Errno::Inval);
+        }
+        if ns.devices.get(dev).macvlans {
+            return Err(Errno::Busy);
         }
         if ns.devices.get(dev).bridge().is_some() {
             return Err(Errno::Loop);

@@ -8,6 +8,8 @@ use sim_core::PortNo;
 
 use crate::addr::Mac;
 use crate::dev::bridge::{Bridge, BridgePort};
+use crate::dev::macvlan::MacvlanMode;
+use crate::dev::vlan::Vlan;
 use crate::dev::vxlan::Vxlan;
 use crate::provenance::ProvId;
 use crate::sysctl::{Conf4, Conf6, ConfNeigh};
@@ -34,6 +36,10 @@ pub enum DeviceKind {
     Vxlan(Box<Vxlan>),
     /// A dummy: swallows what it is sent.
     Dummy,
+    /// A VLAN of another device of the namespace.
+    Vlan(Vlan),
+    /// A device behind another one, which may be in another namespace: plugged in like a veth.
+    Macvlan(MacvlanMode),
 }
 
 /// An address of a device (`struct in_ifaddr`, `struct inet6_ifaddr`).
@@ -82,6 +88,8 @@ pub struct Device {
     pub bridge_port: BridgePort,
     /// Where its link is plugged in.
     pub port: Option<PortNo>,
+    /// Whether macvlan devices stand on it (`rx_handler`).
+    pub macvlans: bool,
     /// `net.ipv4.conf.<dev>`.
     pub conf4: Conf4,
     /// `net.ipv6.conf.<dev>`.
@@ -130,6 +138,15 @@ impl Device {
     #[inline]
     pub fn noarp(&self) -> bool {
         matches!(self.kind, DeviceKind::Dummy)
+    }
+
+    /// The VLAN that it is, if it is one.
+    #[inline]
+    pub fn vlan(&self) -> Option<Vlan> {
+        match self.kind {
+            DeviceKind::Vlan(vlan) => Some(vlan),
+            _ => None,
+        }
     }
 
     /// The VXLAN tunnel end that it is, if it is one.
@@ -207,6 +224,13 @@ impl Devices {
     /// A port number that no device has had.
     pub(crate) fn free_port(&self) -> PortNo {
         PortNo(self.by_port.len() as u16)
+    }
+
+    /// Sets a port number aside for what is no device: the lower end of a macvlan.
+    pub(crate) fn reserve_port(&mut self) -> PortNo {
+        let port = self.free_port();
+        self.by_port.push(DevId::NONE);
+        port
     }
 
     /// A number that changes with every change of a device (other than what a bridge learns): what was decided under another one is

@@ -7,6 +7,8 @@ pub mod bridge;
 pub mod device;
 pub(crate) mod dummy;
 pub(crate) mod flow;
+pub mod macvlan;
+pub mod vlan;
 pub mod vxlan;
 
 use crate::Cx;
@@ -35,8 +37,28 @@ pub(crate) fn netif_receive(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
     };
     skb.pkt_type = pkt_type(destination, device.mac);
     match device.master {
+        // The VLAN devices of a port come before its bridge.
+        Some(bridge) if be16(skb.packet.bytes(), 12) == ethertype::VLAN => {
+            if let Err(skb) = vlan::receive(ns, cx, skb) {
+                bridge::handle_frame(ns, cx, skb.take(), bridge);
+            }
+        }
         Some(bridge) => bridge::handle_frame(ns, cx, skb.take(), bridge),
+        None if device.macvlans => above(ns, cx, skb),
         None => deliver_by_type(ns, cx, skb),
+    }
+}
+
+/// Through a device that macvlan devices stand on: its VLAN devices, its macvlan devices, its own stack.
+#[cold]
+fn above(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
+    if be16(skb.packet.bytes(), 12) == ethertype::VLAN {
+        let Err(rest) = vlan::receive(ns, cx, skb) else { return };
+        if macvlan::handle_frame(ns, cx, rest) {
+            vlan::deliver(ns, cx, rest);
+        }
+    } else if macvlan::handle_frame(ns, cx, skb) {
+        deliver_by_type(ns, cx, skb);
     }
 }
 
@@ -46,6 +68,7 @@ pub(crate) fn deliver_by_type(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
     match be16(skb.packet.bytes(), 12) {
         ethertype::IPV4 | ethertype::IPV6 => input::ip_rcv(ns, cx, skb),
         ethertype::ARP => neigh::arp_rcv(ns, cx, skb.take()),
+        ethertype::VLAN => vlan::deliver(ns, cx, skb),
         _ => ns.end(cx, skb, DropReason::UnhandledProto),
     }
 }
@@ -85,7 +108,7 @@ pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
         return ns.end(cx, skb, DropReason::DevReady);
     }
     match &device.kind {
-        DeviceKind::Veth => {
+        DeviceKind::Veth | DeviceKind::Macvlan(_) => {
             let Some(port) = device.port else {
                 return ns.end(cx, skb, DropReason::DevReady);
             };
@@ -106,6 +129,7 @@ pub(crate) fn dev_queue_xmit(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) {
         }
         DeviceKind::Bridge(_) => bridge::xmit(ns, cx, skb.take()),
         DeviceKind::Vxlan(_) => vxlan::xmit(ns, cx, skb.take()),
+        &DeviceKind::Vlan(vlan) => vlan::xmit(ns, cx, skb, vlan),
         DeviceKind::Dummy => dummy::xmit(cx, skb.take()),
     }
 }

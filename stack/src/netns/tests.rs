@@ -19,6 +19,7 @@ mod filtered;
 mod fragments;
 mod remembered;
 mod routed;
+mod stacked;
 mod tunnels;
 
 /// A network under test.
@@ -179,6 +180,9 @@ fn is_ndp(frame: &[u8]) -> bool {
 
 /// Parses a frame with etherparse, without lenience, and checks every checksum.
 pub(super) fn strict(frame: &[u8]) {
+    if view::be16(frame, 12) == view::ethertype::VLAN {
+        return strict(&[&frame[..12], &frame[16..]].concat());
+    }
     if view::be16(frame, 12) < 0x600 || frame.len() < 34 {
         return;
     }
