@@ -140,7 +140,9 @@ impl Node for Netns {
             return macvlan::from_child(self, cx, port, packet);
         };
         // is_skb_forwardable: a veth loses what is larger than its MTU before any tap sees it. Four bytes are for a VLAN tag.
-        if packet.len() > self.devices.get(dev).mtu as usize + ETH_HLEN + 4 && matches!(self.devices.get(dev).kind, DeviceKind::Veth) {
+        if packet.len() > self.devices.get(dev).mtu as usize + ETH_HLEN + 4
+            && matches!(self.devices.get(dev).kind, DeviceKind::Veth)
+        {
             cx.record(packet.id(), Record::Wire { port, event: WireEvent::TooBig });
             return cx.recycle(packet);
         }

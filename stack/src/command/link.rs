@@ -262,7 +262,11 @@ fn add(args: &mut Words<'_>) -> Parsed<NewLink> {
                 "macvlan" => NewKind::Macvlan(macvlan(args)?),
                 "vxlan" => NewKind::Vxlan(Box::new(vxlan::parse(args)?)),
                 other if OTHER_KINDS.contains(&other) => return Err(kind.unsupported("this type of device")),
-                _ => return Err(kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy, vxlan, vlan, macvlan")),
+                _ => {
+                    return Err(
+                        kind.mistake("Error: Unknown device type.", "the types are veth, bridge, dummy, vxlan, vlan, macvlan")
+                    );
+                }
             };
             if first.name.is_empty() {
                 return Err(args.missing("Not enough information: \"dev\" argument is required.", "name the device"));

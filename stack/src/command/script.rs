@@ -94,7 +94,9 @@ fn line(prefix: &str, ns: &str, command: &Command) -> String {
             };
             let end = match new.kind {
                 // They have the MAC of the device below.
-                NewKind::Vlan(_) | NewKind::Macvlan(MacvlanMode::Passthru) => LinkEnd { mac: new.end.mac, ..real(prefix, ns, &new.end) },
+                NewKind::Vlan(_) | NewKind::Macvlan(MacvlanMode::Passthru) => {
+                    LinkEnd { mac: new.end.mac, ..real(prefix, ns, &new.end) }
+                }
                 _ => real(prefix, ns, &new.end),
             };
             NewLink { end, kind, link: new.link.clone() }.to_string()

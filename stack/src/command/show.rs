@@ -109,7 +109,9 @@ fn header(out: &mut String, ns: &Netns, peers: &Peers, device: &Device, mode: &s
         (true, _, _) if device.keeps_carrier() => "UNKNOWN",
         (true, _, true) => "UP",
         // default_operstate looks for the device below in its own namespace.
-        (true, _, false) if matches!(device.kind, DeviceKind::Macvlan(_)) && peer.is_some_and(|peer| peer.netns.is_some()) => "DOWN",
+        (true, _, false) if matches!(device.kind, DeviceKind::Macvlan(_)) && peer.is_some_and(|peer| peer.netns.is_some()) => {
+            "DOWN"
+        }
         (true, _, false) if peer.is_some() => "LOWERLAYERDOWN",
         _ => "DOWN",
     };

@@ -110,7 +110,9 @@ pub(crate) fn from_child(ns: &mut Netns, cx: &mut Cx<'_>, port: PortNo, packet: 
 /// else it has been taken.
 pub(crate) fn handle_frame(ns: &mut Netns, cx: &mut Cx<'_>, skb: &mut Skb) -> bool {
     let lower = skb.dev;
-    let (Some(destination), Some(source)) = (destination_mac(skb.packet.bytes()), source_mac(skb.packet.bytes())) else { return true };
+    let (Some(destination), Some(source)) = (destination_mac(skb.packet.bytes()), source_mac(skb.packet.bytes())) else {
+        return true;
+    };
     if destination.is_multicast() {
         use MacvlanMode::{Bridge, Passthru, Private, Vepa};
         match with_mac(ns, lower, source) {
