@@ -47,6 +47,7 @@ pub const BOOK: &[Entry] = book![
     2 "packet-path" [],
     2 "longest-prefix" [],
     2 "load-balance" [],
+    3 "vxlan" [],
     4 "pod-to-pod" ["pods.yaml"],
     4 "cluster-ip" ["web.yaml"],
     4 "no-endpoints" ["no-endpoints.yaml"],
