@@ -4,7 +4,7 @@
 //!
 //! - [`netns`]: [`Netns`], a namespace: receive, wake, finish.
 //! - [`skb`]: a packet and what belongs to it inside *one* namespace; [`view`]: uniform accessors over both IP families.
-//! - `dev`: devices: `netif_receive`, `dev_queue_xmit`, bridge, veth, loopback.
+//! - `dev`: devices: `netif_receive`, `dev_queue_xmit`, bridge, veth, loopback, dummy, VXLAN, VLAN, macvlan.
 //! - `neigh`: ARP and NDP, and the neighbour table.
 //! - `ip`: input, forward, output, local delivery, ICMP and ICMPv6, fragments.
 //! - [`route`]: the FIB and the policy rules.
