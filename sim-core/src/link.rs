@@ -60,7 +60,16 @@ pub(crate) struct Link {
     pub(crate) ends: [(NodeId, PortNo); 2],
     pub(crate) config: LinkConfig,
     pub(crate) up: bool,
+    /// Whether it is up and does nothing to frames.
+    pub(crate) plain: bool,
     /// A stable key for the chances, from the names of the two ends.
     pub(crate) key: u64,
     pub(crate) directions: [Direction; 2],
+}
+
+impl Link {
+    pub(crate) fn set(&mut self, config: LinkConfig, up: bool) {
+        (self.config, self.up) = (config, up);
+        self.plain = up && config == LinkConfig::default();
+    }
 }

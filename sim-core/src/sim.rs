@@ -123,6 +123,7 @@ impl<N: Node> Sim<N> {
             ends: [a, b],
             config,
             up: true,
+            plain: config == LinkConfig::default(),
             key,
             directions: [Direction::default(), Direction::default()],
         });
@@ -164,7 +165,8 @@ impl<N: Node> Sim<N> {
 
     /// Changes what a link does to the frames sent from here on.
     pub fn set_link_config(&mut self, link: LinkId, config: LinkConfig) {
-        self.fabric.links[link.0 as usize].config = config;
+        let link = &mut self.fabric.links[link.0 as usize];
+        link.set(config, link.up);
     }
 
     /// Whether a link is up.
@@ -177,7 +179,8 @@ impl<N: Node> Sim<N> {
         if self.fabric.links[link.0 as usize].up == up {
             return;
         }
-        self.fabric.links[link.0 as usize].up = up;
+        let state = &mut self.fabric.links[link.0 as usize];
+        state.set(state.config, up);
         for (node, port) in self.fabric.links[link.0 as usize].ends {
             self.with(node, |n, cx| n.link_changed(cx, port, up));
         }
@@ -522,7 +525,7 @@ impl<R: TraceRecord> Cx<'_, R> {
         fabric.frames_sent += 1;
         let link = &mut fabric.links[id.0 as usize];
         let far = link.ends[1 - side as usize];
-        if link.config == LinkConfig::default() && link.up {
+        if link.plain {
             fabric.queue.push_now(Now::Deliver(far.0, far.1, packet));
             return;
         }

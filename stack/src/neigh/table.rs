@@ -27,6 +27,9 @@ use crate::trace::purpose;
 /// Entries of one namespace (`gc_thresh3` would be 1024; a large flat network may have more).
 pub(crate) const ENTRIES_LIMIT: usize = 1 << 16;
 
+/// Neighbours whose places are remembered.
+const RECENT: usize = 4;
+
 /// Device and address, packed for the hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key {
@@ -39,6 +42,13 @@ impl Key {
     #[inline]
     pub(crate) fn new(dev: DevId, address: IpAddr) -> Key {
         Key { address: bits(address), dev: u32::from(dev.0) << 1 | u32::from(address.is_ipv6()) }
+    }
+
+    /// Its place among the recent ones.
+    #[inline]
+    fn recent(&self) -> usize {
+        // The last bits of an address of either family, and those of the device.
+        ((self.address >> 96) as u32 ^ self.address as u32 ^ self.dev >> 1) as usize % RECENT
     }
 }
 
@@ -77,6 +87,8 @@ pub(crate) struct Dad {
 #[derive(Debug, Default)]
 pub struct Neighbours {
     index: FxHashMap<Key, u32>,
+    /// Where some of those that packets went to last stand, so that most need no look into the index.
+    recent: [Option<(Key, u32)>; RECENT],
     /// Slots; none: free.
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
@@ -128,11 +140,19 @@ impl Neighbours {
         self.now = self.now.max(now);
     }
 
-    /// What is known of a neighbour. One hash, one comparison.
+    /// What is known of a neighbour. One comparison, or one hash.
     #[inline]
     pub(crate) fn reach(&mut self, key: Key, now: SimTime) -> Reach {
         self.now = now;
-        let Some(&slot) = self.index.get(&key) else { return Reach::Unknown };
+        let recent = &mut self.recent[key.recent()];
+        let slot = match *recent {
+            Some((known, slot)) if known == key => slot,
+            _ => {
+                let Some(&slot) = self.index.get(&key) else { return Reach::Unknown };
+                *recent = Some((key, slot));
+                slot
+            }
+        };
         let Some(entry) = &self.slots[slot as usize] else { return Reach::Unknown };
         match entry.state {
             NeighState::Permanent | NeighState::Noarp => Reach::Known(entry.mac),
@@ -188,6 +208,7 @@ impl Neighbours {
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Entry> {
         let slot = self.index.remove(&key)?;
+        self.recent[key.recent()] = None;
         self.free.push(slot);
         self.slots[slot as usize].take()
     }

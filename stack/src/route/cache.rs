@@ -5,7 +5,7 @@
 //! device, TOS, the sysctls of `all`), or counts a generation (routes, rules, devices with their addresses and sysctls). Only plain
 //! IPv4 unicast is remembered; policy rules (which look at anything) and multipath routes (which draw) are not.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use sim_core::Memo;
 
@@ -14,6 +14,7 @@ use super::{Flow, LOOPBACK, Route, RouteKind, is_multipath};
 use crate::dev::device::DevId;
 use crate::netns::Netns;
 use crate::sysctl::Conf4;
+use crate::view::be32;
 
 /// Slots at first; a namespace that receives nothing has none.
 const SLOTS_FIRST: usize = 16;
@@ -57,7 +58,7 @@ pub(crate) struct InputCache {
 impl InputKey {
     /// The key of a packet; none where it is of a kind that is not remembered.
     #[inline]
-    pub(crate) fn new(ns: &Netns, src: Ipv4Addr, dst: Ipv4Addr, iif: DevId, tos: u8) -> Option<InputKey> {
+    pub(crate) fn new(ns: &Netns, header: &[u8; 20], iif: DevId) -> Option<InputKey> {
         let rib = &ns.routes.v4;
         if rib.rules.is_some() || iif == LOOPBACK {
             return None;
@@ -65,10 +66,10 @@ impl InputKey {
         let Conf4 { rp_filter, route_localnet, accept_local, drop_unicast_in_l2_multicast, .. } = ns.sysctls.all4;
         let switches = u8::from(route_localnet) | u8::from(accept_local) << 1 | u8::from(drop_unicast_in_l2_multicast) << 2;
         Some(InputKey {
-            src: u32::from(src),
-            dst: u32::from(dst),
+            src: be32(header, 12),
+            dst: be32(header, 16),
             iif: iif.0,
-            tos,
+            tos: header[1],
             rp_filter,
             switches,
             generation: rib.generation() + ns.devices.generation(),
