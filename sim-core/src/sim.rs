@@ -389,16 +389,12 @@ impl<R: TraceRecord> Cx<'_, R> {
 
     /// Writes a record about a packet.
     #[inline(always)]
-    pub fn record(&mut self, packet: PacketId, record: R) {
+    pub fn record(&mut self, packet: PacketId, mut record: R) {
         if self.tracing() {
-            self.write(packet, record);
+            // Here, where the kind of the record is known, this costs nothing.
+            let snap = record.snap_mut().map(std::mem::take);
+            self.tracer.push(self.fabric.now, self.node, packet, &record, snap);
         }
-    }
-
-    #[inline(never)]
-    fn write(&mut self, packet: PacketId, mut record: R) {
-        let snap = record.snap_mut().map(std::mem::take);
-        self.tracer.push(self.fabric.now, self.node, packet, &record, snap);
     }
 
     /// Writes what `write` writes about a packet. What it wrote before may be written instead, where the packet has left the same
@@ -423,6 +419,14 @@ impl<R: TraceRecord> Cx<'_, R> {
             TraceMode::Headers => self.tracer.keep(frame, HEADER_SNAP),
             TraceMode::Frames => self.tracer.keep(frame, usize::MAX),
         }
+    }
+
+    /// Keeps the frame of a packet that was just made: of what is sent of it only what changed by then need be kept.
+    #[inline]
+    pub fn snap_made(&mut self, packet: &mut Packet) -> Snap {
+        let snap = self.tracer.keep_sent(packet);
+        packet.sent = Snap::default();
+        snap
     }
 
     /// Keeps a frame that is about to be sent, so that who receives it need not keep it once more.

@@ -310,7 +310,7 @@ impl<R: TraceRecord> Tracer<R> {
     }
 
     /// Writes a record down, of which what it points to has been taken out.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn push(&mut self, time: SimTime, node: NodeId, packet: PacketId, record: &R, snap: Option<Snap>) {
         if self.count >= self.limit {
             self.truncated = true;

@@ -396,9 +396,9 @@ impl Network {
             if !netns.devices.get(dev).up {
                 return Err(Errno::NetDown);
             }
-            let packet = cx.packet(frame, None, cause::ORIGINAL);
+            let mut packet = cx.packet(frame, None, cause::ORIGINAL);
             let id = packet.id();
-            let snap = cx.snap(frame);
+            let snap = cx.snap_made(&mut packet);
             cx.record(id, Record::Originate { socket: None, frame: snap });
             let mut skb = Skb::new(packet, dev);
             skb.iif = DevId::NONE;

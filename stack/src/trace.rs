@@ -316,7 +316,7 @@ impl WireRecord for Record {
 }
 
 impl TraceRecord for Record {
-    #[inline]
+    #[inline(always)]
     fn snap_mut(&mut self) -> Option<&mut Snap> {
         match self {
             Record::Receive { frame, .. }

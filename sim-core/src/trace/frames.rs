@@ -99,6 +99,9 @@ impl Frames {
                 }
             }
         }
+        if changed == 0 {
+            return Some(before);
+        }
         changes[..4].copy_from_slice(&first.at.to_le_bytes());
         changes[4..6].copy_from_slice(&changed.to_le_bytes());
         self.arena.extend_from_slice(&changes[..end]);

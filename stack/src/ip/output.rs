@@ -19,7 +19,7 @@ use crate::view::{ETH_HLEN, ethertype, proto, put16};
 /// frame begins with its IP header (`l3` = 0), goes through OUTPUT. What is dropped on the way has been recorded; the reason
 /// comes back for the socket's errno.
 pub(crate) fn ip_local_out(ns: &mut Netns, cx: &mut Cx<'_>, mut skb: Skb) -> Result<(), DropReason> {
-    let frame = cx.snap(skb.packet.bytes());
+    let frame = cx.snap_made(&mut skb.packet);
     cx.record(skb.id(), Record::Originate { socket: skb.owner.map(|owner| owner.socket), frame });
     match local_out(ns, cx, &mut skb) {
         Ok(HookVerdict::Accept) => ip_output(ns, cx, &mut skb),
