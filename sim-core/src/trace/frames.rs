@@ -86,17 +86,22 @@ impl Frames {
         let mut changed = 0u16;
         let mut changes = [0u8; CHANGED_HEAD + WORD * WORDS];
         let mut end = CHANGED_HEAD;
-        let pairs = bytes[..compared].chunks_exact(2 * WORD).zip(base[..compared].chunks_exact(2 * WORD));
-        for (pair, (new, old)) in pairs.enumerate() {
-            if new == old {
+        // Two words at once: most are the same.
+        let (new, old) = (bytes[..compared].as_chunks::<{ 2 * WORD }>().0, base[..compared].as_chunks::<{ 2 * WORD }>().0);
+        for (pair, (new, old)) in new.iter().zip(old).enumerate() {
+            let difference = u64::from_le_bytes(*new) ^ u64::from_le_bytes(*old);
+            if difference == 0 {
                 continue;
             }
-            for (word, (new, old)) in new.chunks_exact(WORD).zip(old.chunks_exact(WORD)).enumerate() {
-                if new != old {
-                    changes[end..end + WORD].copy_from_slice(new);
-                    changed |= 1 << (2 * pair + word);
-                    end += WORD;
-                }
+            if difference as u32 != 0 {
+                changes[end..end + WORD].copy_from_slice(&new[..WORD]);
+                changed |= 1 << (2 * pair);
+                end += WORD;
+            }
+            if difference >> 32 != 0 {
+                changes[end..end + WORD].copy_from_slice(&new[WORD..]);
+                changed |= 2 << (2 * pair);
+                end += WORD;
             }
         }
         if changed == 0 {
