@@ -385,7 +385,7 @@ impl Parser<'_> {
             _ => return Err(bad()),
         };
         if let Some(glued) = glued {
-            return glued.parse::<i32>().map(|by| base - by).map_err(|_| bad());
+            return glued.parse::<i32>().ok().and_then(|by| i32::checked_sub(base, by)).ok_or_else(bad);
         }
         let sign = if self.eat("-") {
             -1
@@ -448,10 +448,14 @@ impl Parser<'_> {
                     token.error("Could not process rule: No such file or directory", "the chain has no such rule")
                 })?);
         }
-        let rule = self.rule()?;
+        let mut rule = self.rule()?;
         let rules = &mut self.chain_mut(slot).rules;
         match (verb.text.as_str(), at) {
-            ("replace", Some(at)) => rules[at] = rule,
+            ("replace", Some(at)) => {
+                Arc::make_mut(&mut rule).handle = rules[at].handle;
+                rules[at] = rule;
+                self.here_mut().handles -= 1;
+            }
             ("replace", None) => return Err(verb.error("syntax error, expecting handle", "say which rule: `handle N`")),
             ("insert", at) => rules.insert(at.unwrap_or(0), rule),
             (_, Some(at)) => rules.insert(at + 1, rule),
@@ -1023,7 +1027,8 @@ pub(crate) fn settle(set: &mut Set, token: &Token) -> Parsed<()> {
     let single = set.types.len() == 1;
     if single || !set.interval {
         let types = set.types.clone();
-        set.elements.sort_by_cached_key(|element| order_of(element, &types));
+        let interval = set.interval;
+        set.elements.sort_by_cached_key(|element| if interval { vec![element.key[0].lo] } else { order_of(element, &types) });
     }
     if set.interval && single {
         let merges = set.data.is_none() && (set.auto_merge || set.name.is_empty());
@@ -1053,8 +1058,7 @@ pub(crate) fn settle(set: &mut Set, token: &Token) -> Parsed<()> {
 /// What nft sorts elements by: the bytes of the fields, the last one on top; within one field, the number.
 fn order_of(element: &Element, types: &[Ty]) -> Vec<u128> {
     if let ([part], [ty]) = (&element.key[..], types) {
-        let value = if ty.is_name() && part.form == Form::One { part.lo.swap_bytes() } else { part.lo };
-        return vec![value];
+        return vec![if ty.is_name() { part.lo.swap_bytes() } else { part.lo }];
     }
     let mut bytes: Vec<u8> = Vec::new();
     for (part, ty) in element.key.iter().zip(types) {

@@ -69,14 +69,14 @@ impl<'r> Eval<'_, '_, 'r> {
             Stmt::Counter(slot) | Stmt::CounterOf { slot, .. } => {
                 let len = self.skb.ip_len() as u64;
                 let count = self.count(*slot);
-                *count = [count[0] + 1, count[1] + len];
+                *count = [count[0].wrapping_add(1), count[1].wrapping_add(len)];
                 true
             }
             Stmt::Limit { rate, unit, over, burst, bytes, slot } => self.limit((*rate, *unit, *burst), *bytes, *slot) != *over,
             Stmt::Quota { over, bytes, slot } | Stmt::QuotaOf { over, bytes, slot, .. } => {
                 let len = self.skb.ip_len() as u64;
                 let used = &mut self.count(*slot)[0];
-                *used += len;
+                *used = used.saturating_add(len);
                 (*used > *bytes) == *over
             }
             Stmt::Log(_) | Stmt::Idle(_) => true,
@@ -215,17 +215,17 @@ impl<'r> Eval<'_, '_, 'r> {
             }
             Expr::Numgen { random: true, modulus, offset, .. } => Some(u128::from(self.draw(*modulus)) + u128::from(*offset)),
             Expr::Jhash { of, modulus, seed, offset } => {
-                let mut words = Vec::with_capacity(FIELDS);
-                for one in of {
-                    let bits = one.types().first().map_or(32, |ty| ty.bits());
-                    let value = self.read(one)?.to_be_bytes();
-                    let len = usize::from(bits).div_ceil(8);
-                    let mut bytes = value[16 - len..].to_vec();
-                    // A register holds whole words.
-                    bytes.resize(len.div_ceil(4) * 4, 0);
-                    words.extend(bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
+                // A register holds whole words: a field has four of them at most.
+                let (mut words, mut count) = ([0; 4 * FIELDS], 0);
+                for one in of.iter().take(FIELDS) {
+                    let bits = u32::from(one.width());
+                    let value = self.read(one)? << (128 - bits);
+                    for word in value.to_be_bytes().chunks_exact(4).take(bits.div_ceil(32) as usize) {
+                        words[count] = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                        count += 1;
+                    }
                 }
-                let hash = jhash2(&words, seed.unwrap_or_default());
+                let hash = jhash2(&words[..count], seed.unwrap_or_default());
                 Some(u128::from((u64::from(hash) * u64::from(*modulus)) >> 32) + u128::from(*offset))
             }
             Expr::Bits { of, and, xor } => self.read(of).map(|value| (value & and) ^ xor),

@@ -14,6 +14,9 @@ use super::parser::{Parsed, Parser};
 use super::types::{Ty, duration, name_bits, number};
 use crate::addr::Family;
 
+/// A timeout at most: a century.
+const LONGEST_MS: u64 = 100 * 365 * 86_400_000;
+
 /// Headers of nft that are not modelled.
 const OTHER_HEADERS: &[&str] = &[
     "vlan",
@@ -125,9 +128,9 @@ impl Parser<'_> {
 
     /// One field, with `& | ^` behind it.
     fn term(&mut self) -> Parsed<Expr> {
-        let mut expr = if self.eat("(") {
+        let mut expr = if self.open()? {
             let inner = self.expr()?;
-            self.expect(")")?;
+            self.close()?;
             inner
         } else {
             self.primary()?
@@ -383,9 +386,9 @@ impl Parser<'_> {
     }
 
     fn one(&mut self, ty: Ty) -> Parsed<u128> {
-        if self.eat("(") {
+        if self.open()? {
             let value = self.constant(ty)?;
-            self.expect(")")?;
+            self.close()?;
             return Ok(value);
         }
         let token = self.name("a value")?;
@@ -650,6 +653,7 @@ impl Parser<'_> {
     pub(crate) fn duration(&mut self) -> Parsed<u64> {
         let token = self.name("a time")?;
         duration(&token.text)
+            .filter(|&ms| ms <= LONGEST_MS)
             .ok_or_else(|| token.error("syntax error, unexpected string", "a time such as 5m or 1h30m belongs here"))
     }
 }

@@ -147,6 +147,7 @@ pub fn run(
         provs,
         output: String::new(),
         changed: false,
+        depth: 0,
         state: &ns.nft.state,
         options,
     };

@@ -611,6 +611,22 @@ impl Expr {
         }
     }
 
+    /// How many bits it has; of a concatenation, the first field.
+    pub(crate) fn width(&self) -> u8 {
+        match self {
+            Expr::Const(_, ty) => ty.bits(),
+            Expr::Payload(field) => field.ty.bits(),
+            Expr::Meta(meta) => meta.ty().bits(),
+            Expr::Ct(key) => key.ty().bits(),
+            Expr::Fib(fib) if fib.kind => Ty::FibType.bits(),
+            Expr::Fib(_) => Ty::Ifindex.bits(),
+            Expr::Numgen { .. } | Expr::Jhash { .. } => 32,
+            Expr::Bits { of, .. } => of.width(),
+            Expr::Concat(all) => all.first().map_or(32, Expr::width),
+            Expr::Map { data, .. } => data.first().map_or(32, |ty| ty.bits()),
+        }
+    }
+
     /// The types of its fields.
     pub(crate) fn types(&self) -> Vec<Ty> {
         match self {

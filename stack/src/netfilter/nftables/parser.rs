@@ -37,11 +37,31 @@ pub(crate) struct Parser<'t> {
     pub(crate) output: String,
     /// Whether anything but `list` was said.
     pub(crate) changed: bool,
+    /// Parentheses that are open.
+    pub(crate) depth: u32,
     pub(crate) state: &'t super::State,
     pub(crate) options: super::NftOptions,
 }
 
+/// Parentheses within each other at most.
+const DEEPEST: u32 = 32;
+
 impl<'t> Parser<'t> {
+    /// `(`, where one is open already or not.
+    pub(crate) fn open(&mut self) -> Parsed<bool> {
+        let token = self.peek();
+        if !self.eat("(") {
+            return Ok(false);
+        }
+        self.depth += 1;
+        if self.depth > DEEPEST { Err(token.unsupported("parentheses that deep")) } else { Ok(true) }
+    }
+
+    pub(crate) fn close(&mut self) -> Parsed<()> {
+        self.depth -= 1;
+        self.expect(")")
+    }
+
     pub(crate) fn peek(&self) -> &'t Token {
         &self.tokens[self.at.min(self.tokens.len() - 1)]
     }
@@ -120,7 +140,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The end of a line: `;`, a newline, or, unlike in nft 1.0.6, the brace that ends the block.
+    /// The end of a line: `;` or a newline. As in nft 1.0.6 the brace that ends the block is none.
     pub(crate) fn end_of_line(&mut self) -> Parsed<()> {
         if self.peek().kind == Kind::End {
             self.at += 1;

@@ -682,17 +682,20 @@ fn comparison(out: &mut String, table: &Table, left: &Expr, test: &Test) {
     expr(out, table, left);
     let types = left.types();
     let ty = types[0];
-    let mut simple = |sign: &str, value: u128| {
+    let simple = |out: &mut String, sign: &str, value: u128| {
         let _ = write!(out, " {sign}{}", if sign.is_empty() { "" } else { " " });
         ty.print(out, value);
     };
     match test {
-        Test::Eq(value) => simple(if ty.is_flags() { "==" } else { "" }, *value),
-        Test::Ne(value) => simple("!=", *value),
-        Test::Less(value) => simple("<", *value),
-        Test::Greater(value) => simple(">", *value),
-        Test::AtMost(value) => simple("<=", *value),
-        Test::AtLeast(value) => simple(">=", *value),
+        Test::Eq(value) | Test::Ne(value) if ty == Ty::TcpFlag && value.count_ones() > 1 => {
+            let _ = write!(out, " {} 0x{value:x}", if matches!(test, Test::Eq(_)) { "==" } else { "!=" });
+        }
+        Test::Eq(value) => simple(out, if ty.is_flags() { "==" } else { "" }, *value),
+        Test::Ne(value) => simple(out, "!=", *value),
+        Test::Less(value) => simple(out, "<", *value),
+        Test::Greater(value) => simple(out, ">", *value),
+        Test::AtMost(value) => simple(out, "<=", *value),
+        Test::AtLeast(value) => simple(out, ">=", *value),
         Test::In { part, not } => {
             out.push_str(if *not { " != " } else { " " });
             self::part(out, *part, ty);

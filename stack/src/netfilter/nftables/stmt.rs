@@ -596,6 +596,20 @@ impl Parser<'_> {
                 return Err(token.error("Invalid expression", "a set is compared with == or !="));
             }
             let set = self.compared_set(&types)?;
+            if let (SetRef::Own(set), [ty]) = (&set, &types[..])
+                && let [element] = &set.elements[..]
+            {
+                // A set of one is no set.
+                self.here_mut().handles -= 1;
+                let part = element.key[0];
+                let test = match (part.form, not) {
+                    (Form::One, false) if ty.is_flags() => Test::Any(part.lo),
+                    (Form::One, false) => Test::Eq(part.lo),
+                    (Form::One, true) => Test::Ne(part.lo),
+                    (_, not) => Test::In { part, not },
+                };
+                return Ok(Stmt::Match { left, test });
+            }
             return Ok(Stmt::Match { left, test: Test::Set { set, not } });
         }
         let [ty] = types[..] else {
@@ -643,7 +657,7 @@ impl Parser<'_> {
     /// `ct state new,established`, `tcp flags syn / syn,ack`, `tcp flags & (syn|ack) == syn`, `meta mark & 0xff == 1`.
     fn flags_test(&mut self, left: Expr, masked: Option<(Box<Expr>, u128)>, ty: Ty, operator: &str) -> Parsed<Stmt> {
         let token = self.peek();
-        let (value, many) = self.flag_list(ty)?;
+        let value = self.flag_list(ty)?;
         if let Some((of, mask)) = masked {
             let test = match operator {
                 "" | "==" if ty.is_flags() && value == 0 => Test::NoneOf(mask),
@@ -657,7 +671,7 @@ impl Parser<'_> {
             return Ok(Stmt::Match { left: *of, test });
         }
         if self.eat("/") {
-            let (mask, _) = self.flag_list(ty)?;
+            let mask = self.flag_list(ty)?;
             let test = match operator {
                 "" | "==" => Test::Masked { mask, value, not: false },
                 "!=" => Test::Masked { mask, value, not: true },
@@ -668,7 +682,6 @@ impl Parser<'_> {
         let test = match operator {
             "" => Test::Any(value),
             "==" => Test::Eq(value),
-            "!=" if many => Test::NoneOf(value),
             "!=" => Test::Ne(value),
             "!" => Test::NoneOf(value),
             _ => return Err(token.error("Invalid expression", "flags are compared with == or !=")),
@@ -676,15 +689,13 @@ impl Parser<'_> {
         Ok(Stmt::Match { left, test })
     }
 
-    /// `new,established`.
-    fn flag_list(&mut self, ty: Ty) -> Parsed<(u128, bool)> {
+    /// `new,established`. Behind `!=` it is one value, which no packet has: so does nft read it.
+    fn flag_list(&mut self, ty: Ty) -> Parsed<u128> {
         let mut value = self.constant(ty)?;
-        let mut many = false;
         while ty.is_flags() && self.eat(",") {
             value |= self.constant(ty)?;
-            many = true;
         }
-        Ok((value, many))
+        Ok(value)
     }
 
     fn compared_set(&mut self, types: &[Ty]) -> Parsed<SetRef> {

@@ -130,3 +130,27 @@ fn a_mistake_is_told_in_the_words_of_nft() {
         assert_eq!(error(input), (line, column, message.to_owned()), "{input}");
     }
 }
+
+#[test]
+fn no_input_brings_it_down() {
+    let deep = format!("table ip t {{\n chain c {{ meta mark {} 1 }}\n}}", "(".repeat(10_000));
+    let rows = [
+        deep.as_str(),
+        "table ip t {\n chain c { type filter hook prerouting priority dstnat-2147483647; }\n}",
+        "table ip t {\n set s { type ipv4_addr; timeout 99999999w; }\n}",
+        "table ip t {\n chain c { numgen inc mod 0 1; }\n}",
+        "table ip t {\n chain c { ip daddr map {",
+        "table ip t {\n chain c { tcp dport vmap { 80 : ",
+        "table ip t {\n set s { elements = {",
+        "define x = $x\n",
+        "\"",
+        "{}}}{",
+        "add element ip t s { 1",
+        "table ip t { chain \u{e9} { } }",
+    ];
+    for input in rows {
+        error(input);
+    }
+    let counts = "table ip t {\n counter c { packets 18446744073709551615 bytes 18446744073709551615\n }\n}";
+    load(&mut Netns::new("test"), counts).expect("the largest counts are counts");
+}
