@@ -21,3 +21,15 @@ for kind in json pcapng; do
   fi
 done
 echo "determinism: 20 runs of one seed gave one JSON and one pcapng"
+
+# A stranger's reader takes the capture: nothing on standard error but its remark about root.
+if command -v tshark >/dev/null; then
+  complaints=$(tshark -r "$out/release-1.pcapng" 2>&1 >"$out/tshark.txt" | grep -v '^Running as user' || true)
+  if [ -n "$complaints" ] || ! grep -q 'HTTP' "$out/tshark.txt"; then
+    echo "tshark does not read the capture cleanly: $complaints" >&2
+    exit 1
+  fi
+  echo "tshark reads the capture without a warning"
+else
+  echo "SKIPPED: tshark is not here to read the capture"
+fi
